@@ -1,0 +1,33 @@
+"""Alembic's environment: on the connection of an upgrade, or for a developer on `-x store=PATH`."""
+
+from alembic import context
+from sqlalchemy import create_engine
+from sqlalchemy.engine import Connection
+
+from foldlog.storage.schema import durable
+
+
+def run(connection: Connection) -> None:
+    # No batch mode: it rebuilds tables, which drops triggers and, with foreign keys on, child rows.
+    context.configure(
+        connection=connection,
+        target_metadata=durable,
+        render_as_batch=False,
+        transactional_ddl=True,
+        include_name=lambda name, kind, _parents: kind != "table" or name in durable.tables,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    run(given)
+else:
+    store = context.get_x_argument(as_dictionary=True).get("store")
+    if store is None:
+        raise SystemExit("say which store: alembic -x store=path/to/history.db …")
+    engine = create_engine(f"sqlite:///{store}")
+    with engine.begin() as connection:
+        run(connection)
+    engine.dispose()

@@ -1,0 +1,377 @@
+"""The one codec: Python values to JSON bytes and back, strictly.
+
+JSON carries str, finite float, signed 64-bit int, bool, None, list and str-keyed dict. What else has an
+exact textual form (aware datetime, date, time, UUID, Decimal, bytes, set, frozenset) is written as a
+map with one reserved key, TAG, and read back as an equal value of the same type. A user's own map that
+has the reserved key is wrapped, so it comes back as that map. Everything else is refused with the path
+to it: never a silent null, never a repr.
+
+`Ref` lives here because the tag is what tells a reference to a blob from a user's map that merely
+looks like one. Bytes of blobs are stored by `foldlog.storage.blobs`; what may be inline is decided by
+the session.
+"""
+
+import base64
+import dataclasses
+import datetime as dt
+import enum
+import hashlib
+import math
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import PurePath
+from typing import Any, Final
+
+import orjson
+
+from foldlog.core.errors import CorruptJournalError, LimitError, NotSerializableError
+from foldlog.core.limits import NESTING_MAX
+
+TAG: Final = "$foldlog"
+_TAG_BYTES: Final = b'"$foldlog"'
+_INT_MIN: Final = -(2**63)
+_INT_MAX: Final = 2**63 - 1
+
+
+class Ref(dict[str, Any]):
+    """A reference to a blob: `{"kind": "blob", "hash": "sha256:…", "bytes": n}`, equal to that map.
+
+    `body` holds the blob's JSON until an event that carries the reference commits it; a reference read
+    back from a journal has none, its bytes are in the store. `parts` are the references that stand
+    inside the blob's value.
+    """
+
+    __slots__ = ("body", "parts")
+
+    def __init__(self, value: dict[str, Any], body: bytes | None = None, parts: tuple["Ref", ...] = ()) -> None:
+        super().__init__(value)
+        self.body = body
+        self.parts = parts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Ref, (dict(self), self.body, self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A value as JSON: the bytes, an isolated plain copy equal to decoding them, and its references."""
+
+    data: bytes
+    value: Any
+    refs: tuple[Ref, ...]
+
+
+class _Refusal(Exception):  # noqa: N818  (never leaves this module)
+    """Why a value cannot be encoded; the path is gathered while unwinding."""
+
+    def __init__(self, why: str, hint: str) -> None:
+        super().__init__(why)
+        self.why = why
+        self.hint = hint
+        self.path: list[str | int] = []
+
+
+class _Encoder:
+    """One encoding: the references met and whether anything had to be tagged."""
+
+    __slots__ = ("depth_max", "refs", "tagged")
+
+    def __init__(self, depth_max: int) -> None:
+        self.depth_max = depth_max
+        self.refs: list[Ref] = []
+        self.tagged = False
+
+    def plain(self, value: Any, depth: int) -> Any:
+        """A copy of `value` made of exact JSON types; raises `_Refusal`."""
+        kind = type(value)
+        if kind is str or kind is bool or value is None:
+            return value
+        if kind is int:
+            if _INT_MIN <= value <= _INT_MAX:
+                return value
+            raise _Refusal("an integer beyond signed 64 bits", "store it as a str or a Decimal")
+        if kind is float:
+            if math.isfinite(value):
+                return value
+            raise _Refusal(f"the float {value!r}", "JSON has no NaN or infinity; store None or a str")
+        if kind is dict:
+            return self._map(value, depth)
+        if kind is list or kind is tuple:
+            return self._list(value, depth)
+        return self._other(value, kind, depth)
+
+    def _map(self, value: dict[Any, Any], depth: int) -> dict[str, Any]:
+        if depth >= self.depth_max:
+            raise _too_deep(self.depth_max)
+        out: dict[str, Any] = {}
+        for key, item in value.items():
+            try:
+                out[_key(key)] = self.plain(item, depth + 1)
+            except _Refusal as refusal:
+                refusal.path.append(key if isinstance(key, str) else repr(key)[:80])
+                raise
+        if TAG in out:
+            return self._tag("map", out)
+        return out
+
+    def _list(self, value: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
+        if depth >= self.depth_max:
+            raise _too_deep(self.depth_max)
+        out: list[Any] = []
+        for index, item in enumerate(value):
+            try:
+                out.append(self.plain(item, depth + 1))
+            except _Refusal as refusal:
+                refusal.path.append(index)
+                raise
+        return out
+
+    def _tag(self, name: str, value: Any) -> dict[str, Any]:
+        self.tagged = True
+        return {TAG: name, "value": value}
+
+    def _other(self, value: Any, kind: type[Any], depth: int) -> Any:
+        """Everything that is not exactly a JSON type: tagged, reduced to its base, or refused."""
+        if kind is Ref:
+            self.tagged = True
+            self.refs.append(value)
+            return {TAG: "ref", **value}
+        if isinstance(value, enum.Enum):
+            return self.plain(value.value, depth)
+        write = _WRITERS.get(kind)
+        if write is not None:
+            return self._tag(_NAMES[kind], write(value))
+        if kind is set or kind is frozenset:
+            return self._tag(_NAMES[kind], self._members(value, depth))
+        return self._reduced(value, depth)
+
+    def _reduced(self, value: Any, depth: int) -> Any:
+        """Subclasses as their base, dataclasses as maps, paths as text."""
+        if isinstance(value, str):
+            return str.__str__(value)
+        if isinstance(value, int):
+            return self.plain(int.__index__(value), depth)
+        if isinstance(value, float):
+            return self.plain(float.__float__(value), depth)
+        if isinstance(value, dict):
+            return self._map(value, depth)
+        if isinstance(value, list | tuple):
+            return self._list(value, depth)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return self._map({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, depth)
+        if isinstance(value, PurePath):
+            return str(value)
+        raise _Refusal(
+            f"a {_class_name(type(value))}",
+            "pass its plain form (dict, list, str, number), or leave it out and say so in words",
+        )
+
+    def _members(self, value: set[Any] | frozenset[Any], depth: int) -> list[Any]:
+        """A set's members in a fixed order, each in a form that is hashable when read back."""
+        if depth + 1 >= self.depth_max:
+            raise _too_deep(self.depth_max)
+        members = [self._member(item, depth + 2) for item in value]
+        return sorted(members, key=lambda item: orjson.dumps(item, option=orjson.OPT_SORT_KEYS))
+
+    def _member(self, item: Any, depth: int) -> Any:
+        if isinstance(item, tuple):
+            if depth + 1 >= self.depth_max:
+                raise _too_deep(self.depth_max)
+            return self._tag("tuple", [self._member(part, depth + 2) for part in item])
+        if isinstance(item, dict | list) or (dataclasses.is_dataclass(item) and not isinstance(item, type)):
+            raise _Refusal(f"a {_class_name(type(item))} inside a set", "a list keeps such members")
+        return self.plain(item, depth)
+
+
+def _key(key: Any) -> str:
+    if type(key) is str:
+        return key
+    if isinstance(key, enum.Enum) and isinstance(key.value, str):
+        return str.__str__(key.value)
+    if isinstance(key, str):
+        return str.__str__(key)
+    raise _Refusal(f"a map key that is a {_class_name(type(key))}", "JSON keys are str: convert the keys")
+
+
+def _too_deep(depth_max: int) -> _Refusal:
+    return _Refusal(f"nesting deeper than {depth_max} levels", "flatten the value, or check for a cycle")
+
+
+def _class_name(kind: type[Any]) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _write_datetime(value: dt.datetime) -> str:
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise _Refusal("a datetime without a time zone", "make it aware: datetime.now(timezone.utc)")
+    return _exact(value, value.isoformat(), dt.datetime.fromisoformat)
+
+
+def _write_time(value: dt.time) -> str:
+    return _exact(value, value.isoformat(), dt.time.fromisoformat)
+
+
+def _exact(value: Any, text: str, read: Callable[[str], Any]) -> str:
+    # A wall-clock time that a zone has twice (or never) equals no other datetime, not even its own copy.
+    if read(text) != value:
+        raise _Refusal(f"a {_class_name(type(value))} with no exact text form", "convert it to UTC first")
+    return text
+
+
+def _write_decimal(value: Decimal) -> str:
+    if not value.is_finite():
+        raise _Refusal(f"the Decimal {value}", "JSON has no NaN or infinity; store None or a str")
+    return str(value)
+
+
+def _write_bytes(value: bytes) -> str:
+    return base64.b64encode(value).decode("ascii")
+
+
+_WRITERS: Final[dict[type[Any], Callable[[Any], str]]] = {
+    dt.datetime: _write_datetime,
+    dt.date: dt.date.isoformat,
+    dt.time: _write_time,
+    uuid.UUID: str,
+    Decimal: _write_decimal,
+    bytes: _write_bytes,
+}
+_NAMES: Final[dict[type[Any], str]] = {
+    dt.datetime: "datetime",
+    dt.date: "date",
+    dt.time: "time",
+    uuid.UUID: "uuid",
+    Decimal: "decimal",
+    bytes: "bytes",
+    set: "set",
+    frozenset: "frozenset",
+}
+_READERS: Final[dict[str, Callable[[Any], Any]]] = {
+    "datetime": dt.datetime.fromisoformat,
+    "date": dt.date.fromisoformat,
+    "time": dt.time.fromisoformat,
+    "uuid": uuid.UUID,
+    "decimal": Decimal,
+    "bytes": lambda text: base64.b64decode(text, validate=True),
+    "set": lambda items: {_untag(item) for item in items},
+    "frozenset": lambda items: frozenset(_untag(item) for item in items),
+    "tuple": lambda items: tuple(_untag(item) for item in items),
+    "map": lambda items: {key: _untag(item) for key, item in items.items()},
+}
+
+
+def encode(
+    value: Any,
+    *,
+    what: str = "value",
+    nesting_max: int = NESTING_MAX,
+    bytes_max: int | None = None,
+    canonical: bool = False,
+) -> Encoded:
+    """JSON for `value`, with keys sorted when `canonical` (for hashing values).
+
+    >>> encode({"n": 1, "ok": (True, None)}).data
+    b'{"n":1,"ok":[true,null]}'
+
+    Raises `NotSerializableError` with the path to the first value JSON cannot carry, and `LimitError`
+    above `bytes_max` bytes.
+    """
+    encoder = _Encoder(nesting_max)
+    try:
+        wire = encoder.plain(value, 0)
+    except _Refusal as refusal:
+        raise _not_serializable(what, refusal) from None
+    except RecursionError:
+        raise _not_serializable(what, _too_deep(nesting_max)) from None
+    try:
+        data = orjson.dumps(wire, option=orjson.OPT_SORT_KEYS if canonical else 0)
+    except TypeError as error:
+        raise _not_serializable(what, _surrogate(wire, str(error))) from None
+    if bytes_max is not None and len(data) > bytes_max:
+        raise LimitError(
+            f"{what} takes {len(data):,} JSON bytes; the limit is {bytes_max:,}",
+            hint="store large values with value_ref(), or raise the limit in Config(limits=…)",
+        )
+    return Encoded(data, _untag(wire) if encoder.tagged else wire, tuple(encoder.refs))
+
+
+def _not_serializable(what: str, refusal: _Refusal) -> NotSerializableError:
+    path = ""
+    for part in reversed(refusal.path):
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    path = path.removeprefix(".") or what
+    return NotSerializableError(f"{path} holds {refusal.why}", hint=refusal.hint, path=path)
+
+
+def _surrogate(wire: Any, why: str) -> _Refusal:
+    """Find the text that is not valid Unicode: orjson says that there is one, not where."""
+    stack: list[tuple[Any, tuple[str | int, ...]]] = [(wire, ())]
+    while stack:
+        value, path = stack.pop()
+        if isinstance(value, dict):
+            stack += [(key, (*path, key.encode("ascii", "backslashreplace").decode())) for key in value]
+            stack += [(item, (*path, key)) for key, item in value.items()]
+        elif isinstance(value, list):
+            stack += [(item, (*path, index)) for index, item in enumerate(value)]
+        elif isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+            refusal = _Refusal("text with a lone surrogate", "decode the bytes with errors='replace'")
+            refusal.path = list(reversed(path))
+            return refusal
+    return _Refusal(f"something orjson refuses ({why})", "pass plain JSON types")
+
+
+def decode(data: bytes | str) -> Any:
+    """The value that `encode` wrote.
+
+    >>> decode(encode({"at": dt.date(2026, 11, 22)}).data)
+    {'at': datetime.date(2026, 11, 22)}
+
+    Raises `CorruptJournalError` for bytes that `encode` cannot have written.
+    """
+    raw = data.encode() if isinstance(data, str) else data
+    try:
+        wire = orjson.loads(raw)
+        return _untag(wire) if _TAG_BYTES in raw else wire
+    except (ValueError, TypeError, ArithmeticError, KeyError, AttributeError) as error:
+        raise CorruptJournalError(
+            f"stored JSON cannot be read ({type(error).__name__})",
+            hint="run `foldlog verify` on the store; restore a backup if it reports damage",
+        ) from None
+
+
+def _untag(wire: Any) -> Any:
+    kind = type(wire)
+    if kind is dict:
+        name = wire.get(TAG)
+        if name is None:
+            return {key: _untag(item) for key, item in wire.items()}
+        if name == "ref":
+            return Ref({key: item for key, item in wire.items() if key != TAG})
+        return _READERS[name](wire["value"])
+    if kind is list:
+        return [_untag(item) for item in wire]
+    return wire
+
+
+def copy_value(value: Any) -> Any:
+    """A copy of a decoded value that shares nothing mutable with it."""
+    kind = type(value)
+    if kind is dict:
+        return {key: (item if type(item) in _IMMUTABLE else copy_value(item)) for key, item in value.items()}
+    if kind is list:
+        return [item if type(item) in _IMMUTABLE else copy_value(item) for item in value]
+    if kind is Ref:
+        return Ref(dict(value), value.body, value.parts)
+    if kind is set:
+        return set(value)
+    return value
+
+
+_IMMUTABLE: Final = frozenset({str, int, float, bool, type(None)})
+
+
+def hash_name(data: bytes) -> str:
+    """The name of a blob: the hash of its canonical JSON, `sha256:<64 hex digits>`."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()

@@ -1,0 +1,48 @@
+"""The limits, each with its reason. `Limits` is the part of them that `Config` can change."""
+
+from dataclasses import dataclass
+
+# Values up to this many JSON bytes travel inside the event; larger ones become blobs. One SQLite page:
+# a row that stays on its page is read with it.
+INLINE_BYTES_MAX = 4096
+
+# An event is read, hashed and folded in memory, several at a time under fan-out.
+EVENT_BYTES_MAX = 64 * 1024 * 1024
+
+# Far below SQLite's own limit of 1,000,000,000 bytes a value, far above a long transcript.
+BLOB_BYTES_MAX = 512 * 1024 * 1024
+
+# Deep enough for any honest value, low enough that no decoder or recursive reader runs out of stack.
+NESTING_MAX = 200
+
+# An event carries a value inside a row (`message.content`): two levels that are not the user's.
+ENVELOPE_NESTING = 2
+
+# A session id is a file name on export and a key in every index.
+SESSION_ID_CHARS_MAX = 128
+
+# Sessions below sessions; each level adds four levels of nesting to the usage document.
+TREE_DEPTH_MAX = 32
+
+# Previews: what a person reads in a list, not the value.
+PREVIEW_DEPTH_MAX = 4
+PREVIEW_CHARS_MAX = 2000
+PREVIEW_ENTRIES_MAX = 50
+
+# A read-only query: long enough for analysis, short enough that a mistake ends by itself.
+QUERY_SECONDS_MAX = 30.0
+QUERY_VALUE_BYTES_MAX = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits an application may lower or raise, in bytes and levels.
+
+    >>> Limits(event_bytes_max=1_000_000).nesting_max
+    200
+    """
+
+    event_bytes_max: int = EVENT_BYTES_MAX
+    blob_bytes_max: int = BLOB_BYTES_MAX
+    nesting_max: int = NESTING_MAX
+    tree_depth_max: int = TREE_DEPTH_MAX

@@ -1,0 +1,56 @@
+"""Backup: a copy of a store in use, through SQLite's own backup API.
+
+The copy is made under another name, checked, made durable, and only then given its name.
+"""
+
+import contextlib
+import os
+import secrets
+import sqlite3
+from pathlib import Path
+
+from foldlog.core.errors import AlreadyExistsError, StoreError
+from foldlog.storage.faults import translated
+from foldlog.storage.sqlite import Database, sync_folder
+
+
+def backup(database: Database, path: Path) -> None:
+    """Copy the database to `path`, which must be free."""
+    if not path.parent.is_dir():
+        raise StoreError(f"there is no folder {path.parent}", hint="make the folder first, or check the path")
+    if path.exists() or path.is_symlink():
+        raise AlreadyExistsError(f"{path} is there already", hint="choose a new name: a backup replaces nothing")
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
+    source = database.new_reader()
+    try:
+        with translated(f"backing up to {path}"):
+            descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+            os.close(descriptor)
+            copy = sqlite3.connect(fresh, isolation_level=None)
+            try:
+                source.backup(copy)
+                found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+            finally:
+                copy.close()
+        if found != "ok":
+            raise StoreError(
+                f"the copy of {database.path} is damaged: {found}", hint="run `foldlog verify` on the store"
+            )
+        descriptor = os.open(fresh, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.link(fresh, path)
+        sync_folder(path.parent)
+    except FileExistsError as error:
+        raise AlreadyExistsError(f"{path} is there already", hint="choose a new name") from error
+    except OSError as error:
+        raise StoreError(
+            f"cannot back up to {path} ({error.strerror})", hint="check the folder and the space"
+        ) from error
+    finally:
+        source.close()
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{fresh}{suffix}")  # noqa: PTH108

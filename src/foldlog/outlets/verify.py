@@ -1,0 +1,203 @@
+"""Verification: does the store still say what it said, and do the tables say what the journal folds to.
+
+Reads everything it can and reports what it cannot, with positions; it raises nothing for damage. It
+changes nothing.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from foldlog.core.chain import digest_of, first_chain, next_chain
+from foldlog.core.codec import decode, hash_name
+from foldlog.core.documents import node_of
+from foldlog.core.errors import FoldlogError
+from foldlog.core.fold import advance
+from foldlog.core.view import View
+from foldlog.outlets.export import refs_in
+from foldlog.session import checkpoint
+from foldlog.session.recorder import event_of
+from foldlog.storage import journal
+from foldlog.storage.journal import StoredEvent, Stream
+
+if TYPE_CHECKING:
+    from foldlog.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: where (a journal position, a session), what, and what to do."""
+
+    position: int | None
+    session: str | None
+    what: str
+    hint: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What `verify` found; true when nothing is wrong.
+
+    >>> bool(Report())
+    True
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    session_count: int = 0
+    event_count: int = 0
+    blob_count: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        counts = f"{self.session_count} sessions, {self.event_count} events, {self.blob_count} blobs"
+        if self.ok:
+            return f"ok: {counts}"
+        lines = [
+            f"  {'' if problem.position is None else f'position {problem.position}: '}"
+            f"{'' if problem.session is None else f'session {problem.session}: '}{problem.what} (hint: {problem.hint})"
+            for problem in self.problems
+        ]
+        return "\n".join([f"{len(self.problems)} problems in {counts}:", *lines])
+
+
+_RESTORE = "restore a backup, or export what can still be read"
+_REBUILD = "the journal is whole; the tables can be rebuilt from it"
+
+
+def verify(store: "Store", *, deep: bool = True) -> Report:
+    """Check a store; see `Store.verify`."""
+    report = Report()
+    _check_file(store, report)
+    try:
+        session_ids = journal.stream_ids(store.database)
+    except FoldlogError as error:
+        report.problems.append(Problem(None, None, error.message, _RESTORE))
+        return report
+    for session_id in session_ids:
+        report.session_count += 1
+        try:
+            _Check(store, report, session_id, deep=deep).run()
+        except FoldlogError as error:
+            report.problems.append(Problem(getattr(error, "position", None), session_id, error.message, _RESTORE))
+    if deep:
+        _check_blobs(store, report)
+    return report
+
+
+def _check_file(store: "Store", report: Report) -> None:
+    reader = store.database.new_reader()
+    try:
+        for (line,) in reader.execute("PRAGMA quick_check(100)"):
+            if line != "ok":
+                report.problems.append(Problem(None, None, f"SQLite: {line}", _RESTORE))
+    except sqlite3.Error as error:
+        report.problems.append(Problem(None, None, f"SQLite cannot check the file: {error}", _RESTORE))
+    finally:
+        reader.close()
+
+
+class _Check:
+    """One session's check."""
+
+    def __init__(self, store: "Store", report: Report, session_id: str, *, deep: bool) -> None:
+        self._store = store
+        self._report = report
+        self._session_id = session_id
+        self._deep = deep
+        self._view = View()
+        self._foldable = True
+
+    def _problem(self, position: int | None, what: str, hint: str = _RESTORE) -> None:
+        self._report.problems.append(Problem(position, self._session_id, what, hint))
+
+    def run(self) -> None:
+        stream = journal.find_stream(self._store.database, self._session_id)
+        chain, expected, at = first_chain(self._session_id), 1, ""
+        for event in self._read(stream):
+            self._report.event_count += 1
+            if event.event_id != expected:
+                self._problem(event.position, f"event {expected} is missing")
+                self._foldable = False
+            expected = event.event_id + 1
+            digest = digest_of(event.data.encode())
+            if digest != event.digest:
+                self._problem(event.position, f"event {event.event_id}: the data is not what was written")
+            chain = next_chain(chain, event.event_id, event.type, event.at, event.digest)
+            if chain != event.chain:
+                self._problem(event.position, f"event {event.event_id}: the chain is broken")
+                chain = event.chain
+            if event.at < at:
+                self._problem(event.position, f"event {event.event_id}: time goes back")
+            at = max(at, event.at)
+            self._fold(event)
+        if expected == 1:
+            self._problem(None, "the session has no events")
+        elif self._deep and self._foldable:
+            self._compare(stream)
+
+    def _read(self, stream: Stream) -> Iterator[StoredEvent]:
+        return journal.read_feed(self._store.database, session_id=stream.session_id)
+
+    def _fold(self, stored: StoredEvent) -> None:
+        try:
+            event = event_of(stored)
+            if self._foldable:
+                advance(self._view, event)
+        except FoldlogError as error:
+            self._problem(stored.position, f"event {stored.event_id} does not fold: {error.message}")
+            self._foldable = False
+            return
+        if self._deep:
+            for ref in refs_in(event):
+                self._check_ref(stored.position, ref)
+
+    def _check_ref(self, position: int, ref: dict[str, Any]) -> None:
+        body = journal.read_blob(self._store.database, ref["hash"])
+        if body is None:
+            self._problem(position, f"blob {ref['hash']} is missing")
+        elif b'"$foldlog"' in body:
+            for inner in refs_in(decode(body)):
+                self._check_ref(position, inner)
+
+    def _compare(self, stream: Stream) -> None:
+        """The tables with the events after them against the fold of the whole journal."""
+        stored, _ = checkpoint.read(self._store.database, stream)
+        replayed = self._view
+        if stored.counters["event"] != replayed.counters["event"]:
+            # The session went on while we read.
+            replayed, _ = checkpoint.replay(self._store.database, stream, through=stored.counters["event"])
+        one, other = stored.document(), replayed.document()
+        for part in one:
+            if one[part] != other[part]:
+                self._problem(None, f"the tables differ from the journal in {part}", _REBUILD)
+        node = checkpoint.read_node(self._store.database, stream)
+        if (
+            node.totals.dump() != node_of(replayed).totals.dump()
+            and node.totals.call_count == replayed.totals.call_count
+        ):
+            self._problem(None, "the usage table differs from the journal", _REBUILD)
+        session = self._store.live(self._session_id)
+        if (
+            session is not None
+            and session.view.counters["event"] == replayed.counters["event"]
+            and session.view != replayed
+        ):
+            self._problem(None, "the live view differs from the journal", "open the session again")
+
+
+def _check_blobs(store: "Store", report: Report) -> None:
+    with store.database.read() as connection:
+        names = [row[0] for row in connection.exec_driver_sql("SELECT hash FROM blobs ORDER BY hash")]
+    for name in names:
+        report.blob_count += 1
+        body = journal.read_blob(store.database, name)
+        if body is None or hash_name(body) != name:
+            report.problems.append(Problem(None, None, f"blob {name} is damaged", _RESTORE))

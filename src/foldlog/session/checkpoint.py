@@ -1,0 +1,131 @@
+"""Checkpoints: a view's changes written into the tables, and a view read back from them.
+
+Writing happens in one transaction and costs what changed. Reading back is the one place where data
+flows the other way: a session is opened from its tables and the events after them.
+"""
+
+import sqlite3
+from typing import Any
+
+from foldlog.core.codec import decode
+from foldlog.core.columns import (
+    dump,
+    final_columns,
+    row_columns,
+    session_columns,
+    tree_columns,
+    usage_columns,
+)
+from foldlog.core.documents import Edge, Node, node_of
+from foldlog.core.fold import advance, fold
+from foldlog.core.ids import RowId
+from foldlog.core.measures import Totals, is_edge
+from foldlog.core.rows import KINDS, Changed, Entry
+from foldlog.core.view import View
+from foldlog.session.recorder import event_of
+from foldlog.storage import journal, schema, tables
+from foldlog.storage.journal import Head, Stream
+from foldlog.storage.sqlite import Database
+
+
+def write(connection: sqlite3.Connection, session_id: str, view: View, changed: Changed, *, writer: str | None) -> None:
+    """Write the changed rows and the derived tables, inside the caller's transaction."""
+    if changed.messages_replaced:
+        tables.forget_messages(connection, session_id)
+    for kind, rows in changed.rows.items():
+        table = schema.ROW_TABLES[kind]
+        tables.write_rows(connection, table, [row_columns(kind, session_id, entry) for _, entry in rows])
+    if changed.edges_gone:
+        tables.forget_edges(connection, session_id, changed.edges_gone)
+    edges = [tree_columns(session_id, entry) for _, entry in changed.rows.get("call", ()) if is_edge(entry.row)]
+    if edges:
+        tables.write_rows(connection, schema.tree, edges)
+    node = node_of(view)
+    tables.write_rows(connection, schema.final, [final_columns(node)])
+    tables.write_rows(connection, schema.usage, [usage_columns(node)])
+    stored = {"folded": dump(_folded(view)), "writer": writer}
+    row = session_columns(session_id, view.session_row(), checkpoint_event_id=view.counter("event"), stored=stored)
+    tables.write_rows(connection, schema.sessions, [row])
+
+
+def _folded(view: View) -> dict[str, Any]:
+    """The parts of a view that are no rows."""
+    return {
+        "counters": view.counters,
+        "final_ref": view.final_ref,
+        "final_preview": view.final_preview,
+        "error": view.error,
+    }
+
+
+def read(database: Database, stream: Stream) -> tuple[View, Head | None]:
+    """A session's view as of now: from its tables, then the events after them; and its last event."""
+    with database.read() as connection:
+        row = tables.read_session(connection, stream.session_id)
+        entries = {kind: _read_entries(connection, kind, stream.session_id) for kind in KINDS} if row else {}
+    if row is None:
+        return replay(database, stream)
+    folded = decode(row["folded"])
+    view = View.restore(
+        decode(row["data"]),
+        folded["counters"],
+        (folded["final_ref"], folded["final_preview"]),
+        folded["error"],
+        entries,
+    )
+    for stored in journal.read_stream(database, stream, after=row["checkpoint_event_id"]):
+        advance(view, event_of(stored))
+    return view, journal.head_of(database, stream)
+
+
+def decode_row(data: str) -> dict[str, Any]:
+    """A row from its data column."""
+    row: dict[str, Any] = decode(data)
+    return row
+
+
+def writer_of(database: Database, session_id: str) -> str | None:
+    """Who the tables say is writing a session: after a crash, the one who died."""
+    with database.read() as connection:
+        row = tables.read_session(connection, session_id)
+    return row["writer"] if row is not None else "unknown"
+
+
+def replay(database: Database, stream: Stream, *, through: int | None = None) -> tuple[View, Head | None]:
+    """A session's view folded from its journal alone, through one event or all."""
+    view = fold(event_of(stored) for stored in journal.read_stream(database, stream, through=through))
+    return view, journal.head_of(database, stream)
+
+
+def _read_entries(connection: Any, kind: str, session_id: str) -> list[tuple[RowId, Entry]]:
+    found: list[tuple[RowId, Entry]] = []
+    for data, first, last, seq in tables.read_rows(connection, kind, session_id):
+        row = decode(data)
+        found.append((row["id"], Entry(row, first, last, seq)))
+    return found
+
+
+def read_node(database: Database, stream: Stream) -> Node:
+    """What a session brings to the documents, from the tables where they are current, else folded."""
+    with database.read() as connection:
+        row = tables.read_session(connection, stream.session_id)
+        final = tables.read_document(connection, "final", stream.session_id)
+        usage = tables.read_document(connection, "usage", stream.session_id)
+        edges = tables.read_edges(connection, stream.session_id)
+    head = journal.head_of(database, stream)
+    if row is None or final is None or usage is None or head is None or head.event_id != row["checkpoint_event_id"]:
+        return node_of(read(database, stream)[0])
+    found = decode(final)
+    return Node(
+        session_id=stream.session_id,
+        status=found["status"],
+        totals=Totals.load(decode(usage)["sums"]),
+        edges=[Edge(*edge) for edge in edges],
+        turn_count=found["turn_count"],
+        latest_turn_id=found["latest_turn_id"],
+        eval_count=found["eval_count"],
+        snapshot_count=found["snapshot_count"],
+        value_ref=found["value_ref"],
+        value_preview=found["value_preview"],
+        error=found["error"],
+    )

@@ -1,0 +1,43 @@
+"""How an application tunes a store. Everything has a default that is safe."""
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from foldlog.core.errors import StoreError
+from foldlog.core.limits import INLINE_BYTES_MAX, Limits
+
+
+def utc_now() -> dt.datetime:
+    """The system clock, aware."""
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A store's settings.
+
+    `durability`: "full" survives power loss (one disk sync a commit), "normal" survives the death of the
+    process. `inline_bytes_max`: values up to so many JSON bytes travel inside their event. `export_dir`:
+    a folder where every checkpoint also writes the session's files. `clock`: gives aware datetimes.
+
+    >>> Config(durability="normal").inline_bytes_max
+    4096
+    """
+
+    durability: Literal["full", "normal"] = "full"
+    inline_bytes_max: int = INLINE_BYTES_MAX
+    export_dir: Path | str | None = None
+    limits: Limits = field(default_factory=Limits)
+    clock: Callable[[], dt.datetime] = utc_now
+
+    def __post_init__(self) -> None:
+        if self.durability not in ("full", "normal"):
+            raise StoreError(f"durability {self.durability!r} is not known", hint='choose "full" or "normal"')
+        if type(self.inline_bytes_max) is not int or self.inline_bytes_max < 0:
+            raise StoreError(
+                f"inline_bytes_max {self.inline_bytes_max!r} is not a number of bytes",
+                hint="use an int from 0",
+            )

@@ -1,0 +1,128 @@
+"""Events stamped but not yet committed, and the state they would make.
+
+The view shows committed events only. Verbs of the same session must see more (an update of a call that
+the same batch started), so plans are made against this: the view with the pending changes on top.
+"""
+
+from typing import Any, NamedTuple
+
+from foldlog.core.codec import copy_value
+from foldlog.core.ids import RowId
+from foldlog.core.rows import LINK_KEYS, Change, IdList, Link, Row, apply_link, forget_lists
+from foldlog.core.view import View
+from foldlog.storage.journal import Stamped
+
+
+class PendingEvent(NamedTuple):
+    """One event on its way: what is stored, what it says, what it changes."""
+
+    stamped: Stamped
+    event: dict[str, Any]
+    change: Change
+
+
+class Pending:
+    """The pending events of one session over its view; a `foldlog.core.fold.State`."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self.events: list[PendingEvent] = []
+        self._reset()
+
+    def _reset(self) -> None:
+        self._rows: dict[tuple[str, RowId], Row] = {}
+        self._new: dict[str, list[RowId]] = {}
+        self._steps: dict[RowId, list[Link | Row]] = {}
+        self._counters: dict[str, int] = {}
+        self._session: Row | None = None
+        self._messages: set[RowId] | None = None
+
+    def add(self, event: PendingEvent) -> None:
+        """Put one more event on top."""
+        self.events.append(event)
+        self._take(event.change)
+
+    def cut(self, length: int) -> None:
+        """Drop all but the first `length` events."""
+        if length < len(self.events):
+            del self.events[length:]
+            self._reset()
+            for event in self.events:
+                self._take(event.change)
+
+    def _take(self, change: Change) -> None:
+        if change.messages is not None:
+            self._messages = set()
+            for key in [key for key in self._rows if key[0] == "message"]:
+                del self._rows[key]
+            for row in change.messages:
+                self._rows["message", row["id"]] = row
+        for kind, row_id, row in change.puts:
+            if self.row(kind, row_id) is None:
+                self._new.setdefault(kind, []).append(row_id)
+            self._rows[kind, row_id] = row
+            if kind == "turn":
+                self._steps.setdefault(row_id, []).append(row)
+        for link in change.links:
+            self._steps.setdefault(link.turn_id, []).append(link)
+        for name, value in change.counters.items():
+            self._counters[name] = max(value, self._counters.get(name, 0))
+        if change.session is not None:
+            self._session = change.session
+
+    # The State of the fold.
+
+    def session_row(self) -> Row:
+        """The session's row."""
+        return self._session if self._session is not None else self._view.session_row()
+
+    def row(self, kind: str, row_id: RowId) -> Row | None:
+        """A row as stored, or None."""
+        found = self._rows.get((kind, row_id))
+        if found is None and not (kind == "message" and self._messages is not None):
+            found = self._view.row(kind, row_id)
+        return found
+
+    def row_count(self, kind: str) -> int:
+        """How many rows of a kind there are (messages aside: nobody plans by their number)."""
+        return self._view.row_count(kind) + len(self._new.get(kind, ()))
+
+    def turn_ids(self) -> list[RowId]:
+        """All turns, in order."""
+        return [*self._view.turn_ids(), *self._new.get("turn", ())]
+
+    # What verbs read.
+
+    def counter(self, name: str) -> int:
+        """One counter, pending events included."""
+        return max(self._view.counter(name), self._counters.get(name, 0))
+
+    def read_row(self, kind: str, row_id: RowId) -> Row | None:
+        """A copy of a row as a reader would see it once the pending events are committed, or None."""
+        row = self.row(kind, row_id)
+        if row is None:
+            return None
+        if kind == "turn":
+            lists = self.turn_lists(row_id)
+            row = {name: value for name, value in row.items() if name not in lists}
+            row |= {key: list(ids.ids) for key, ids in lists.items()}
+        copied: Row = copy_value(row)
+        return copied
+
+    def turn_lists(self, turn_id: RowId) -> dict[str, IdList]:
+        """A turn's lists, pending changes included; not to be changed."""
+        steps = self._steps.get(turn_id, ())
+        stored = self._view.row("turn", turn_id)
+        if stored is not None and not steps:
+            return self._view.turn_lists(turn_id)
+        row: Row = stored or {}
+        lists = {key: IdList() for key in LINK_KEYS}
+        if stored is not None:
+            lists = {key: ids.copy() for key, ids in self._view.turn_lists(turn_id).items()}
+        for step in steps:
+            if isinstance(step, Link):
+                row = apply_link(lists, row, step)
+            else:
+                row = step
+                forget_lists(lists, row)
+        return lists

@@ -1,0 +1,409 @@
+"""A session: how it begins, goes on, branches, checkpoints and ends.
+
+The verbs that add to it are in `foldlog.session.verbs`, the path of an event to the disk in
+`foldlog.session.recorder`, sessions of one database together in `foldlog.store`.
+"""
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from foldlog.core.clock import format_time
+from foldlog.core.errors import (
+    AlreadyExistsError,
+    FoldlogError,
+    InvalidEventError,
+    SessionInUseError,
+    UnknownRowError,
+)
+from foldlog.core.ids import RowId, check_session_id, child_name
+from foldlog.core.view import View
+from foldlog.session import checkpoint, lineage, variables
+from foldlog.session.host import Host
+from foldlog.session.lineage import Source
+from foldlog.session.recorder import Recorder
+from foldlog.session.scopes import CallScope, TurnScope
+from foldlog.session.verbs import Row, Verbs
+from foldlog.storage import journal, lease
+from foldlog.storage.faults import translated
+from foldlog.storage.journal import Stream
+from foldlog.storage.sqlite import driver_of
+
+
+class Session(Verbs):
+    """One session, open for writing; its only writer, for as many threads as you like.
+
+    Made by `store.start_session()`, `store.open_session()` and their kin. As a context manager it leaves
+    as "stopped", or as "error" with the exception. Every method raises `FoldlogError`s only.
+
+    >>> with foldlog.open(folder / "history.db") as store:
+    ...     with store.start_session(id="demo") as session:
+    ...         with session.turn() as turn:
+    ...             _ = turn.message("user", "What is 6 x 7?")
+    ...             with turn.call("root", model="m-1") as call:
+    ...                 call.ok(usage={"input_tokens": 9, "output_tokens": 1})
+    ...             turn.final({"answer": 42})
+    ...     store.final("demo")["value_preview"]
+    {'answer': 42}
+    """
+
+    def __init__(self, host: Host, recorder: Recorder, writer: str) -> None:
+        self._host = host
+        self._recorder = recorder
+        self._writer = writer
+        self._parent_call: tuple[Session, RowId] | None = None
+        self.owns_store = False  # set by new_state(): the store closes with the session
+
+    @property
+    def store(self) -> Any:
+        """The store this session is in."""
+        return self._host
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id!r} at event {self._recorder.event_id}>"
+
+    # Beginning.
+
+    @classmethod
+    def begin(cls, host: Host, row: Row, *, source: Source | None = None, kind: str = "") -> "Session":
+        """Start a session with this row, inheriting from a source if one is given; in one commit."""
+        session = cls._prepare(host, row, source, kind)
+        with session._released_on_error():
+            session._recorder.commit_unseen(session._write_tables)
+        session._announce()
+        return session
+
+    @classmethod
+    def _prepare(cls, host: Host, row: Row, source: Source | None, kind: str) -> "Session":
+        """A session with its first events recorded and none committed."""
+        session_id = check_session_id(row["id"], depth_max=host.config.limits.tree_depth_max)
+        if journal.has_stream(host.database, session_id):
+            raise AlreadyExistsError(
+                f"there already is a session {session_id!r}",
+                hint="open it with open_session(id), or choose another id",
+            )
+        holder = lease.holder_now(row["created_at"])
+        held = lease.acquire(lease_folder(host), session_id, holder)
+        session = cls(host, Recorder(host, Stream(session_id), View(), None, held), json.dumps(holder))
+        with session._released_on_error():
+            if source is not None:
+                row = {**row, "lineage": lineage.lineage_of(source, kind, session_id, row["created_at"])}
+                if kind != "attach":
+                    row["resumed_from" if kind == "resume" else "forked_from"] = source.origin()
+            session._recorder.record("session.started", {"session": row})
+            if source is not None:
+                session._recorder.record("session.restored", lineage.restored_fields(source, kind))
+        return session
+
+    @contextlib.contextmanager
+    def _released_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._recorder.close()
+            self._recorder.lease.release()
+            raise
+
+    def _announce(self) -> None:
+        self._host.register(self)
+        self._host.checkpointed(self.id)
+
+    @classmethod
+    def reopen(cls, host: Host, session_id: str, *, recover: bool, take_over: bool) -> "Session":
+        """Go on with a session that is in the store."""
+        stream = journal.find_stream(host.database, session_id)
+        holder = lease.holder_now(format_time(host.config.clock()))
+        folder = lease_folder(host)
+        overtaken: dict[str, Any] | None = None
+        try:
+            held = lease.acquire(folder, session_id, holder)
+        except SessionInUseError as error:
+            if not take_over:
+                raise
+            overtaken = error.holder
+            lease.push_aside(folder, session_id)
+            held = lease.acquire(folder, session_id, holder)
+        session = cls(host, Recorder(host, stream, View(), None, held), json.dumps(holder))
+        with session._released_on_error():
+            crashed = checkpoint.writer_of(host.database, session_id) is not None
+            session.reload()
+            session._take_up(recover=recover and (crashed or take_over), noted=take_over, overtaken=overtaken)
+        host.register(session)
+        return session
+
+    def _take_up(self, *, recover: bool, noted: bool, overtaken: dict[str, Any] | None) -> None:
+        """Close by events what a dead writer left running, and say who writes now."""
+        left = lineage.interrupted(self.view) if recover else {"turns": [], "calls": []}
+        with self._recorder as recorder:
+            if noted or any(left.values()):
+                recorder.record("session.recovered", {"interrupted": left, "taken_over_from": overtaken})
+            ending = {"status": "interrupted", "ended_at": self._now()}
+            for call_id in left["calls"]:
+                recorder.record("call.updated", {"call_id": call_id, "changes": ending})
+            for turn_id in left["turns"]:
+                recorder.record("turn.updated", {"turn_id": turn_id, "changes": ending})
+        self._write_checkpoint(self._writer)
+
+    # Children.
+
+    def start_child(self, *, turn_id: RowId | None = None, type: str = "child", **call_fields: Any) -> "Session":
+        """Start a session below this one; its id is its address, `demo/child-0001`.
+
+        The call that leads to it (returned in its row's `parent`) and its first event are one commit. As a
+        context manager the child also ends that call: final with the child's value, ok, or error.
+
+        >>> with foldlog.new_state(folder / "child.db", id="demo") as session:
+        ...     with session.start_child(query="part one") as child:
+        ...         child.mark_final(2)
+        ...     child.id, session.view.calls[1]["status"]
+        ('demo/child-0001', 'final')
+        """
+        return self._start_below("spawned", type, turn_id, call_fields, None)
+
+    def attach_child(self, source: "str | Session", *, turn: RowId | None = None, **call_fields: Any) -> "Session":
+        """Start a session below this one that inherits a snapshot of another; `demo/attached-0001`.
+
+        `turn`: the newest snapshot of that turn, else the newest of all. The source is not changed.
+        """
+        found = find_source(self._host, source, turn)
+        turn_id = call_fields.pop("turn_id", None)
+        return self._start_below("attached", "attached_child", turn_id, call_fields, found)
+
+    def _start_below(
+        self, edge_type: str, call_type: str, turn_id: RowId | None, call_fields: Row, source: Source | None
+    ) -> "Session":
+        with contextlib.ExitStack() as stack, self._recorder as recorder:
+            if recorder.is_nested:
+                raise InvalidEventError(
+                    f"session {self.id!r}: a child cannot be started inside a batch",
+                    hint="start it before or after: its call and its first event are a commit of their own",
+                )
+            call = self._call_to_child(edge_type, call_type, turn_id, call_fields)
+            session = self.view.session_row()
+            row = lineage.session_row(
+                call["child_session_id"],
+                kind="child",
+                provider=session.get("provider"),
+                parent={
+                    "session_id": self.id,
+                    "call_id": call["id"],
+                    "eval_id": call.get("parent_eval_id"),
+                },
+                cache_id=None,
+                created_at=self._now(),
+                extra={},
+            )
+            child = Session._prepare(self._host, row, source, "attach")
+            stack.enter_context(child._released_on_error())
+            recorder.record("call.started", {"call": call})
+            child._recorder.commit_unseen(child._write_tables, parent=recorder)
+        child._parent_call = (self, call["id"])
+        child._announce()
+        return child
+
+    def _call_to_child(self, edge_type: str, call_type: str, turn_id: RowId | None, call_fields: Row) -> Row:
+        pending = self._recorder.pending
+        number = pending.counter("child") + 1
+        while journal.has_stream(self._host.database, f"{self.id}/{child_name(number, edge_type)}"):
+            number += 1
+        row = {
+            "id": pending.counter("call") + 1,
+            "status": "running",
+            "started_at": self._now(),
+            **call_fields,
+            "type": call_type,
+            "child_session_id": f"{self.id}/{child_name(number, edge_type)}",
+            "edge_type": edge_type,
+        }
+        return row if turn_id is None else {**row, "turn_id": turn_id}
+
+    # Scopes.
+
+    def turn(self, **fields: Any) -> TurnScope:
+        """Start a turn; a context manager that ends it."""
+        return TurnScope(self, self.add_turn(**fields))
+
+    def call(self, type: str, **fields: Any) -> CallScope:
+        """Start a call; a context manager that ends it."""
+        return CallScope(self, self.add_call(type, **fields))
+
+    # Variables.
+
+    def snapshot(self, values: Mapping[str, Any], *, turn_id: RowId | None = None) -> Row:
+        """Capture variables, so that `restore`, `resume_session` and `fork_session` can give them back.
+
+        A value that JSON cannot carry is listed as unrestorable with the reason; nothing is left out.
+
+        >>> with foldlog.new_state(folder / "vars.db", id="demo") as session:
+        ...     row = session.snapshot({"x": 42, "file": open})
+        ...     row["summary"]["var_unrestorable"], session.restore()
+        (1, {'x': 42})
+        """
+        body, summary = variables.capture(values, self.value_ref)
+        with self._recorder:
+            messages = self._recorder.pending
+            last = max((row_id for row_id in self.view.messages if isinstance(row_id, int)), default=None)
+            row: Row = {
+                "kind": "variables",
+                "message_through_id": last if messages.row("message", last or 0) else None,
+                "eval_id": None,
+                "ref": self.value_ref(body),
+                "summary": summary,
+            }
+            return self.add_snapshot(**row, **({} if turn_id is None else {"turn_id": turn_id}))
+
+    def restore(self) -> dict[str, Any]:
+        """The variables of the newest snapshot: this session's own, or the one it was made from.
+
+        Unrestorable ones are not in it; the snapshot's `summary` counts them.
+        """
+        entries = self.view.moment("snapshot")
+        origin = self.view.session_row().get("restored_from")
+        ref = entries[-1][1].row.get("ref") if entries else (origin or {}).get("ref")
+        if ref is None:
+            raise UnknownRowError(
+                f"session {self.id!r} has no snapshot to restore",
+                hint="take one with session.snapshot(values)",
+            )
+        return variables.give_back(self.read_ref(ref), self.read_ref)
+
+    # Documents.
+
+    def usage(self) -> dict[str, Any]:
+        """Tokens, cost and cache of this session and all below it."""
+        return self._host.usage(self.id)
+
+    def tree(self) -> dict[str, Any]:
+        """This session and, nested, the sessions below it."""
+        return self._host.tree(self.id)
+
+    def final(self) -> dict[str, Any]:
+        """What has become of the session: counts, usage, value or error."""
+        return self._host.final(self.id)
+
+    def fingerprint(self) -> str:
+        """A hash over the journals of this session and of all below it: any new event changes it."""
+        return fingerprint(self._host, self.id)
+
+    # Checkpointing, reloading, ending.
+
+    def checkpoint(self) -> None:
+        """Write the view's changes into the tables, in one transaction; export if the store is told to.
+
+        Costs what changed since the last one. Inside a batch it happens when the batch has committed.
+        """
+        with self._recorder as recorder:
+            if recorder.is_nested:
+                recorder.after_commit(self.checkpoint)
+                return
+            self._write_checkpoint(self._writer)
+        self._host.checkpointed(self.id)
+
+    def _write_checkpoint(self, writer: str | None) -> None:
+        changed = self.view.take_changed()
+        try:
+            with (
+                translated(f"session {self.id!r}: checkpoint"),
+                self._host.database.transaction() as connection,
+            ):
+                checkpoint.write(driver_of(connection), self.id, self.view, changed, writer=writer)
+        except BaseException:
+            self.view.give_back(changed)
+            raise
+
+    def _write_tables(self, connection: sqlite3.Connection) -> None:
+        checkpoint.write(connection, self.id, self.view, self.view.take_changed(), writer=self._writer)
+
+    def reload(self) -> None:
+        """Read the journal again: what `CommitUncertainError` asks for."""
+        recorder = self._recorder
+        recorder.reload(lambda: checkpoint.read(self._host.database, recorder.stream))
+
+    def close(self) -> None:
+        """Give the handle and its lease back, tables up to date; writes no event, and closing twice is fine.
+
+        The session stays as it is and can be opened again.
+        """
+        if self._recorder.is_closed:
+            return
+        try:
+            if not self._recorder.is_uncertain:
+                with self._recorder as recorder:
+                    if recorder.is_nested:
+                        raise InvalidEventError(f"session {self.id!r}: close() inside a batch", hint="leave it first")
+                    self._write_checkpoint(None)
+                    recorder.close()
+        finally:
+            if not self._recorder.is_nested:
+                self._recorder.close()
+                self._recorder.lease.release()
+                self._host.forget(self)
+                if self.owns_store:
+                    self._host.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._end(error)
+        except FoldlogError as second:
+            if error is None:
+                raise
+            error.add_note(f"foldlog could not record this error: {second}")
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._recorder.is_closed:
+            return
+        try:
+            if self.view.session_row().get("status") == "running":
+                if error is None:
+                    self.update_status("stopped")
+                else:
+                    self.mark_error(error)
+            self._end_call_of_parent()
+        finally:
+            self.close()
+
+    def _end_call_of_parent(self) -> None:
+        """Tell the call that led here, where its session is open in this process and it still runs."""
+        if self._parent_call is None:
+            return
+        parent, call_id = self._parent_call
+        view = self.view
+        status = "final" if view.final_ref is not None else "ok"
+        ending: Row = {"status": status, "ended_at": self._now()}
+        if view.final_ref is not None:
+            ending["final_ref"] = view.final_ref
+        if view.session_row().get("status") == "error":
+            ending |= {"status": "error", "error": view.error}
+        if not parent._recorder.is_closed:
+            parent.update_call(call_id, lambda row: ending if row.get("status") == "running" else None)
+
+
+def lease_folder(host: Host) -> Path:
+    """Where the leases of a store are."""
+    path = host.database.path
+    return path.with_name(f"{path.name}-leases")
+
+
+def fingerprint(host: Host, session_id: str) -> str:
+    """A hash over the chain heads of a session and of all below it."""
+    digest = hashlib.sha256()
+    for one in [session_id, *sorted(journal.stream_ids(host.database, below=session_id))]:
+        head = journal.head_of(host.database, journal.find_stream(host.database, one))
+        digest.update(f"{one}\n{head.chain.hex() if head else ''}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def find_source(host: Host, source: "str | Session", turn: RowId | None) -> Source:
+    """A snapshot of another session, for resume, fork and attach."""
+    session_id = source.id if isinstance(source, Session) else source
+    return lineage.source_of(host.view(session_id), fingerprint(host, session_id), turn)

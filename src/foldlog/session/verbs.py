@@ -1,0 +1,301 @@
+"""The verbs that add to a session: messages, turns, calls, evals, snapshots, values, status.
+
+Each builds one event and records it; the rules are in `foldlog.core.fold`, the path to the disk in
+`foldlog.session.recorder`. How a session begins, goes on and ends is in `foldlog.session.session`.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from foldlog.core.clock import format_time
+from foldlog.core.codec import Ref, copy_value, decode, encode, hash_name
+from foldlog.core.errors import InvalidEventError, LimitError, MissingBlobError, UnknownRowError
+from foldlog.core.ids import RowId, is_hash
+from foldlog.core.preview import project_value
+from foldlog.core.rows import LINK_KEYS
+from foldlog.core.view import View
+from foldlog.session.host import Host
+from foldlog.session.recorder import Event, Recorder, own_copy
+from foldlog.storage import journal
+
+Row = dict[str, Any]
+ChangeFunction = Callable[[Row], Row | None]
+
+_STATUSES = ("running", "stopped", "error")
+
+
+class Verbs:
+    """The part of `Session` that records."""
+
+    _recorder: Recorder
+    _host: Host
+
+    @property
+    def id(self) -> str:
+        """The session's id; a child's is its address."""
+        return self._recorder.stream.session_id
+
+    @property
+    def view(self) -> View:
+        """The folded state, live: it shows committed events, from any thread."""
+        return self._recorder.view
+
+    # Events.
+
+    def emit(
+        self,
+        type: str,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        expected_id: int | None = None,
+        **fields: Any,
+    ) -> Event:
+        """Append one event and fold it; returns it with its `id`, `type` and `at`.
+
+        When this returns, the event is durable at the store's level; inside `batch()` it is when the batch
+        ends. `idempotency_key`: if this session has an event with the same key, that event is returned and
+        nothing is written. `expected_id`: refuse with `ExpectedIdError` unless the event gets this id.
+
+        Raises an `EventError` or `UnknownRowError` for an event the session refuses; nothing is written.
+
+        >>> with foldlog.new_state(folder / "emit.db", id="demo") as session:
+        ...     event = session.emit("tool.started", tool="grep")
+        >>> event["id"], event["type"], event["tool"]
+        (2, 'tool.started', 'grep')
+        """
+        with self._recorder as recorder:
+            event = recorder.record(type, fields, idempotency_key=idempotency_key, expected_id=expected_id)
+        return own_copy(event)
+
+    def add_event(self, type: str, /, **fields: Any) -> int:
+        """Append an annotation: kept in the journal, changes no row; returns its event id."""
+        with self._recorder as recorder:
+            event = recorder.record(type, fields)
+        found: int = event["id"]
+        return found
+
+    def batch(self) -> AbstractContextManager[Any]:
+        """Several events, one transaction: all of them or none.
+
+        Holds the session's lock: other threads' verbs on this session wait until the block ends. Events
+        are visible in `view` and durable when the outermost block ends. A nested batch that raises takes
+        back its own events only, if the outer one catches.
+
+        >>> with foldlog.new_state(folder / "batch.db", id="demo") as session:
+        ...     with session.batch():
+        ...         turn = session.add_turn()
+        ...         call = session.add_call("leaf", turn_id=turn["id"])
+        ...     session.view.turns[1]["call_ids"]
+        [1]
+        """
+        return self._recorder
+
+    # Rows.
+
+    def add_message(self, role: str, content: Any, *, turn_id: RowId | None = None, **extra: Any) -> Row:
+        """Append a message and link it to its turn; returns its row."""
+        row = {"role": role, "content": content, **extra}
+        return self._add("message.added", "message", row, turn_id)
+
+    def add_turn(self, **fields: Any) -> Row:
+        """Start a turn; returns its row, with the ids of what will belong to it still empty."""
+        row = {
+            "status": "running",
+            "started_at": self._now(),
+            "ended_at": None,
+            "error": None,
+            "usage": None,
+            **fields,
+        }
+        return self._add("turn.started", "turn", row, None)
+
+    def add_call(self, type: str, *, turn_id: RowId | None = None, **fields: Any) -> Row:
+        """Start a call (root, leaf, leaf_batch_item, child, … or a type of your own); returns its row."""
+        row = {"type": type, "status": "running", "started_at": self._now(), **fields}
+        return self._add("call.started", "call", row, turn_id)
+
+    def add_eval(self, *, turn_id: RowId | None = None, **fields: Any) -> Row:
+        """Append an eval, a piece of code that was run; returns its row."""
+        return self._add("eval.added", "eval", fields, turn_id)
+
+    def add_snapshot(self, **fields: Any) -> Row:
+        """Append a snapshot row of your own making; `snapshot()` captures variables for you."""
+        return self._add("snapshot.added", "snapshot", {"created_at": self._now(), **fields}, None)
+
+    def _add(self, event_type: str, kind: str, row: Row, turn_id: RowId | None) -> Row:
+        with self._recorder as recorder:
+            row = {"id": recorder.pending.counter(kind) + 1, **row}
+            if turn_id is not None:
+                row["turn_id"] = turn_id
+            event = recorder.record(event_type, {kind: row})
+            found: Row = copy_value(event[kind])
+            if kind == "turn":
+                found |= {key: [] for key in LINK_KEYS if key not in found}
+        return found
+
+    def update_turn(self, turn_id: RowId, change: ChangeFunction | None = None, /, **fields: Any) -> Row:
+        """Change keys of a turn; returns the new row.
+
+        `change` is given the row and returns the keys to change (or a whole row: what is the same is left
+        out). It runs under the session's lock, so reading and writing are one step. Raises `UnknownRowError`.
+        """
+        return self._update("turn", turn_id, change, fields)
+
+    def update_call(self, call_id: RowId, change: ChangeFunction | None = None, /, **fields: Any) -> Row:
+        """Change keys of a call; returns the new row. `change` as in `update_turn`.
+
+        >>> with foldlog.new_state(folder / "update.db", id="demo") as session:
+        ...     call = session.add_call("leaf", tries=1)
+        ...     session.update_call(call["id"], lambda row: {"tries": row["tries"] + 1})["tries"]
+        2
+        """
+        return self._update("call", call_id, change, fields)
+
+    def _update(self, kind: str, row_id: RowId, change: ChangeFunction | None, fields: Row) -> Row:
+        with self._recorder as recorder:
+            row = recorder.pending.read_row(kind, row_id)
+            if row is None:
+                raise UnknownRowError(
+                    f"session {self.id!r} has no {kind} {row_id!r}",
+                    hint=f"session.view.{kind}s has those there are",
+                )
+            changes: Row = {}
+            if change is not None:
+                answer = change(copy_value(row)) or {}
+                if not isinstance(answer, dict):
+                    raise InvalidEventError(
+                        f"the change function for {kind} {row_id!r} returned no map",
+                        hint="return {key: new value}",
+                    )
+                changes = {
+                    key: value for key, value in answer.items() if key not in row or not same_value(row[key], value)
+                }
+            changes |= fields
+            if not changes:
+                return row
+            event = recorder.record(f"{kind}.updated", {f"{kind}_id": row_id, "changes": changes})
+            return row | own_copy(event["changes"])
+
+    def add_turn_id(self, turn_id: RowId | None, key: str, value: RowId) -> None:
+        """Add an id to one of a turn's lists unless it is there; a turn of None is nobody's, and ignored.
+
+        Verbs link what they add by themselves; this is for lists of your own, and for ported code.
+        """
+        self.add_turn_ids(turn_id, key, [value])
+
+    def add_turn_ids(self, turn_id: RowId | None, key: str, values: Iterable[RowId]) -> None:
+        """Add ids to one of a turn's lists; those already there are left out."""
+        if turn_id is None:
+            return
+        with self._recorder as recorder:
+            known: set[Any] = set()
+            if recorder.pending.row("turn", turn_id) is not None:
+                ids = recorder.pending.turn_lists(turn_id).get(key)
+                known = ids.known if ids is not None else set()
+            values = [value for value in values if value not in known]
+            if values:
+                recorder.record("turn.updated", {"turn_id": turn_id, "changes": {}, "added": {key: values}})
+
+    # What becomes of the session.
+
+    def update_status(self, status: str) -> None:
+        """Set the session's status (running, stopped or error) and checkpoint; "running" reopens it."""
+        if status not in _STATUSES:
+            raise InvalidEventError(f"{status!r} is no session status", hint=f"use one of {', '.join(_STATUSES)}")
+        with self._recorder as recorder:
+            ended_at = None if status == "running" else self._now()
+            recorder.record("session.status", {"status": status, "ended_at": ended_at})
+            recorder.after_commit(self.checkpoint)
+
+    def mark_final(self, value: Any) -> None:
+        """Record the session's final value; its status stays, and no checkpoint is made."""
+        ref = self.value_ref(value)
+        fields: dict[str, Any] = {"value_ref": ref}
+        if ref["kind"] == "blob":
+            fields["value_preview"] = project_value(value)
+        with self._recorder as recorder:
+            recorder.record("session.final", fields)
+
+    def mark_error(self, error: Any) -> None:
+        """End the session in error and checkpoint; an exception is recorded as its type and message."""
+        with self._recorder as recorder:
+            recorder.record("session.error", {"error": error_value(error), "ended_at": self._now()})
+            recorder.after_commit(self.checkpoint)
+
+    def checkpoint(self) -> None:
+        """Write the view's changes into the tables."""
+        raise NotImplementedError
+
+    # Values.
+
+    def value_ref(self, value: Any, *, inline_bytes_max: int | None = None) -> dict[str, Any]:
+        """A reference to a value: the value itself while it is small, else a blob's hash.
+
+        Give it to any event. A blob is stored in the transaction of the event that carries its reference,
+        once, however often the same value is referred to; a reference that no event carries stores nothing.
+
+        >>> with foldlog.new_state(folder / "refs.db", id="demo") as session:
+        ...     session.value_ref({"n": 1})
+        ...     call = session.add_call("leaf", request_ref=session.value_ref("x" * 10_000))
+        ...     call["request_ref"]["kind"], len(session.read_ref(call["request_ref"]))
+        {'kind': 'inline', 'value': {'n': 1}}
+        ('blob', 10000)
+        """
+        config = self._host.config
+        inline_max = config.inline_bytes_max if inline_bytes_max is None else inline_bytes_max
+        encoded = encode(value, nesting_max=config.limits.nesting_max, canonical=True)
+        if len(encoded.data) <= inline_max:
+            return {"kind": "inline", "value": copy_value(value) if encoded.refs else encoded.value}
+        if len(encoded.data) > config.limits.blob_bytes_max:
+            raise LimitError(
+                f"a value of {len(encoded.data):,} JSON bytes; the limit is {config.limits.blob_bytes_max:,}",
+                hint="split it, or raise blob_bytes_max in Config(limits=…)",
+            )
+        name = hash_name(encoded.data)
+        return Ref({"kind": "blob", "hash": name, "bytes": len(encoded.data)}, encoded.data, encoded.refs)
+
+    def read_ref(self, ref: dict[str, Any]) -> Any:
+        """The value a reference stands for.
+
+        Raises `MissingBlobError` when its blob is not in this store, `InvalidEventError` for what is no
+        reference.
+        """
+        kind = ref.get("kind") if isinstance(ref, dict) else None
+        if kind == "inline" and "value" in ref:
+            return copy_value(ref["value"])
+        if kind != "blob" or not is_hash(ref.get("hash")):
+            raise InvalidEventError(
+                "this is not a value reference", hint="pass what value_ref() gave, or a row's …_ref"
+            )
+        self._host.database.check_open()
+        body = ref.body if isinstance(ref, Ref) else None
+        if body is None:
+            body = journal.read_blob(self._host.database, ref["hash"])
+        if body is None or hash_name(body) != ref["hash"]:
+            state = "not in this store" if body is None else "damaged"
+            raise MissingBlobError(f"blob {ref['hash']} is {state}", hint="run `foldlog verify` on the store")
+        return decode(body)
+
+    def _now(self) -> str:
+        return format_time(self._host.config.clock())
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values are equal and of the same types all through: 1, 1.0 and True differ."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same_value(item, other[key]) for key, item in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same_value, one, other))
+    return bool(one == other)
+
+
+def error_value(error: Any) -> Any:
+    """What is recorded of an error: an exception's type and message, anything else as it is."""
+    if isinstance(error, BaseException):
+        text = str(error).encode("utf-8", "replace").decode()
+        return {"type": type(error).__name__, "message": text}
+    return error

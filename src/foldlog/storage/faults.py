@@ -1,0 +1,81 @@
+"""Driver errors in our words: which of our errors a failed statement is.
+
+Every statement of the library runs inside `translated`, so no bare `sqlite3` or SQLAlchemy error leaves
+it. The errors themselves are in `foldlog.core.errors`.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from foldlog.core.errors import (
+    CorruptJournalError,
+    FoldlogError,
+    NotAStoreError,
+    StoreBusyError,
+    StoreError,
+)
+
+_PRIMARY: Final = 0xFF
+
+
+def driver_error(error: BaseException) -> sqlite3.Error | None:
+    """The driver's own error inside whatever SQLAlchemy made of it."""
+    if isinstance(error, DBAPIError):
+        return error.orig if isinstance(error.orig, sqlite3.Error) else None
+    return error if isinstance(error, sqlite3.Error) else None
+
+
+def error_code(error: BaseException) -> int:
+    """The primary SQLite result code of an error, 0 where it has none."""
+    code = getattr(driver_error(error), "sqlite_errorcode", None)
+    return (code or 0) & _PRIMARY
+
+
+def is_constraint(error: BaseException) -> bool:
+    """Whether a uniqueness or check constraint refused a row."""
+    return error_code(error) == sqlite3.SQLITE_CONSTRAINT
+
+
+def is_uncertain(error: BaseException) -> bool:
+    """Whether the disk failed in a way that leaves open what it kept."""
+    return error_code(error) == sqlite3.SQLITE_IOERR
+
+
+def translate(error: BaseException, doing: str) -> FoldlogError:
+    """Our error for a driver's, saying what was being done."""
+    code = error_code(error)
+    name = getattr(driver_error(error), "sqlite_errorname", type(error).__name__)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreBusyError(
+            f"{doing}: another connection holds the database ({name})",
+            hint="nothing was written; end the other transaction, then try again",
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return StoreError(f"{doing}: the disk is full", hint="nothing was written; make room, then go on")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+        return StoreError(
+            f"{doing}: the database cannot be opened or written here ({name})",
+            hint="check the permissions of the file and of its folder, or open with read_only=True",
+        )
+    if code == sqlite3.SQLITE_NOTADB:
+        return NotAStoreError(f"{doing}: the file is not a SQLite database", hint="check the path")
+    if code == sqlite3.SQLITE_CORRUPT:
+        return CorruptJournalError(
+            f"{doing}: SQLite reports a damaged database", hint="run `foldlog verify`, or restore a backup"
+        )
+    if code == sqlite3.SQLITE_IOERR:
+        return StoreError(f"{doing}: the disk failed ({name})", hint="check the disk, then open the store again")
+    return StoreError(f"{doing}: SQLite answered {name}", hint="see the cause of this error for SQLite's own words")
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn driver errors raised inside into ours; ours pass through."""
+    try:
+        yield
+    except (sqlite3.Error, SQLAlchemyError) as error:
+        raise translate(error, doing) from error

@@ -1,0 +1,282 @@
+"""The journal: appending events and reading them back, as rows.
+
+An append is a list of stamped events, of one session or several, committed in one transaction together
+with the blobs they refer to and the streams they begin. Stamping (ids, times, digests, the chain) is
+done by the session; what events mean is in `foldlog.core.fold`.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from foldlog.core.codec import Ref
+from foldlog.core.errors import (
+    AlreadyExistsError,
+    CommitUncertainError,
+    CorruptJournalError,
+    FoldlogError,
+    MissingBlobError,
+    StaleWriterError,
+    UnknownSessionError,
+)
+from foldlog.storage.faults import is_constraint, is_uncertain, translate
+from foldlog.storage.sqlite import Database
+
+_INSERT: Final = (
+    "INSERT INTO events (session_key, event_id, type, at, data, digest, chain, idempotency_key) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+SELECT: Final = (
+    "SELECT position, streams.id, event_id, type, at, data, digest, chain, idempotency_key "
+    "FROM events JOIN streams ON streams.session_key = events.session_key"
+)
+_PAGE_ROWS: Final = 1000
+
+
+@dataclass(slots=True)
+class Stream:
+    """A session as the journal knows it: its id, and its key once it is stored."""
+
+    session_id: str
+    key: int | None = None
+
+
+@dataclass(slots=True)
+class Stamped:
+    """An event ready to be committed: everything about it is settled but its position."""
+
+    stream: Stream
+    event_id: int
+    type: str
+    at: str
+    data: bytes
+    digest: bytes
+    chain: bytes
+    idempotency_key: str | None = None
+    refs: tuple[Ref, ...] = field(default=())
+
+
+class StoredEvent(NamedTuple):
+    """An event as it stands in the journal."""
+
+    position: int
+    session_id: str
+    event_id: int
+    type: str
+    at: str
+    data: str
+    digest: bytes
+    chain: bytes
+    idempotency_key: str | None
+
+
+def append(
+    database: Database, stamped: list[Stamped], also: Callable[[sqlite3.Connection], None] | None = None
+) -> None:
+    """Commit events, with `also` (more statements) in the same transaction.
+
+    Returns when they are durable at the database's level. On any error nothing was written, except on
+    `CommitUncertainError`, where the disk failed during the commit itself.
+    """
+    with database.write() as connection:
+        try:
+            if len(stamped) == 1 and also is None and not stamped[0].refs and stamped[0].stream.key is not None:
+                connection.execute(_INSERT, _values(stamped[0]))
+            else:
+                _append_many(connection, stamped, also)
+        except (sqlite3.Error, FoldlogError) as error:
+            _roll_back(connection, stamped)
+            raise _refusal(error, stamped) from error
+        except BaseException:
+            _roll_back(connection, stamped)
+            raise
+
+
+def _values(event: Stamped) -> tuple[object, ...]:
+    return (
+        event.stream.key,
+        event.event_id,
+        event.type,
+        event.at,
+        event.data.decode(),
+        event.digest,
+        event.chain,
+        event.idempotency_key,
+    )
+
+
+def _append_many(
+    connection: sqlite3.Connection, stamped: list[Stamped], also: Callable[[sqlite3.Connection], None] | None
+) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for event in stamped:
+        if event.stream.key is None:
+            cursor = connection.execute("INSERT INTO streams (id) VALUES (?)", (event.stream.session_id,))
+            event.stream.key = cursor.lastrowid
+        for ref in event.refs:
+            _store_blob(connection, ref)
+    connection.executemany(_INSERT, map(_values, stamped))
+    if also is not None:
+        also(connection)
+    connection.execute("COMMIT")
+
+
+def _store_blob(connection: sqlite3.Connection, ref: Ref) -> None:
+    """Store a blob that an event refers to, or see that it is there: a reference never dangles."""
+    for part in ref.parts:
+        _store_blob(connection, part)
+    if ref.body is not None:
+        connection.execute(
+            "INSERT INTO blobs (hash, bytes, data) VALUES (?, ?, ?) ON CONFLICT (hash) DO NOTHING",
+            (ref["hash"], len(ref.body), ref.body),
+        )
+    elif connection.execute("SELECT 1 FROM blobs WHERE hash = ?", (ref["hash"],)).fetchone() is None:
+        raise MissingBlobError(
+            f"the event refers to blob {ref['hash']}, which is not in this store",
+            hint="a ref belongs to its store: make another with value_ref(value)",
+        )
+
+
+def _roll_back(connection: sqlite3.Connection, stamped: list[Stamped]) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+    for event in stamped:
+        # A stream begun in this transaction is not there; one that has older events stays.
+        if event.event_id == 1:
+            event.stream.key = None
+
+
+def _refusal(error: sqlite3.Error | FoldlogError, stamped: list[Stamped]) -> FoldlogError:
+    if isinstance(error, FoldlogError):
+        return error
+    what = f"session {stamped[0].stream.session_id!r}: appending event {stamped[0].event_id}"
+    if is_uncertain(error):
+        return CommitUncertainError(
+            f"{what}: the disk failed during the commit",
+            hint="call reload() to see what was kept, then go on",
+        )
+    if not is_constraint(error):
+        return translate(error, what)
+    if "streams.id" in str(error):
+        return AlreadyExistsError(
+            f"{what}: the session id is taken", hint="open it with open_session(), or choose another id"
+        )
+    return StaleWriterError(
+        f"{what}: another writer has appended to this session",
+        hint="close this handle and open the session again",
+    )
+
+
+def find_stream(database: Database, session_id: str) -> Stream:
+    """The stream of a session; raises `UnknownSessionError`."""
+    with database.read() as connection:
+        row = connection.exec_driver_sql("SELECT session_key FROM streams WHERE id = ?", (session_id,)).first()
+    if row is None:
+        raise UnknownSessionError(
+            f"there is no session {session_id!r} in {database.path}",
+            hint="store.sessions() lists those there are",
+        )
+    return Stream(session_id, row[0])
+
+
+def has_stream(database: Database, session_id: str) -> bool:
+    """Whether the journal has a session of this id."""
+    with database.read() as connection:
+        found = connection.exec_driver_sql("SELECT 1 FROM streams WHERE id = ?", (session_id,)).first()
+    return found is not None
+
+
+def stream_ids(database: Database, *, below: str | None = None) -> list[str]:
+    """All session ids, or those of the sessions below one, parents before children."""
+    sql, values = "SELECT id FROM streams", tuple[str, ...]()
+    if below is not None:
+        # '0' is the character after '/': this is every id that starts with "below/".
+        sql, values = f"{sql} WHERE id > ? AND id < ?", (f"{below}/", f"{below}0")
+    with database.read() as connection:
+        return [row[0] for row in connection.exec_driver_sql(f"{sql} ORDER BY session_key", values)]
+
+
+class Head(NamedTuple):
+    """The last event of a session."""
+
+    event_id: int
+    at: str
+    chain: bytes
+
+
+def head_of(database: Database, stream: Stream) -> Head | None:
+    """The last event of a session, or None where there is none."""
+    with database.read() as connection:
+        row = connection.exec_driver_sql(
+            "SELECT event_id, at, chain FROM events WHERE session_key = ? ORDER BY event_id DESC LIMIT 1",
+            (stream.key,),
+        ).first()
+    return Head(*row) if row is not None else None
+
+
+def find_key(database: Database, stream: Stream, idempotency_key: str) -> StoredEvent | None:
+    """The event that was appended with this idempotency key, or None."""
+    with database.read() as connection:
+        row = connection.exec_driver_sql(
+            f"{SELECT} WHERE events.session_key = ? AND idempotency_key = ?", (stream.key, idempotency_key)
+        ).first()
+    return StoredEvent(*row) if row is not None else None
+
+
+def read_stream(
+    database: Database, stream: Stream, *, after: int = 0, through: int | None = None
+) -> Iterator[StoredEvent]:
+    """A session's events in order, after one event id and through another.
+
+    Read in pages of their own, so that a slow reader never keeps the write-ahead log from shrinking.
+    Raises `CorruptJournalError` at a gap.
+    """
+    expected = after + 1
+    while True:
+        with database.read() as connection:
+            rows = connection.exec_driver_sql(
+                f"{SELECT} WHERE events.session_key = ? AND event_id > ? AND event_id <= ? ORDER BY event_id LIMIT ?",
+                (stream.key, expected - 1, 2**62 if through is None else through, _PAGE_ROWS),
+            ).fetchall()
+        for row in rows:
+            event = StoredEvent(*row)
+            if event.event_id != expected:
+                raise CorruptJournalError(
+                    f"session {stream.session_id!r}: event {expected} is missing before position {event.position}",
+                    hint="run `foldlog verify` on the store, or restore a backup",
+                    position=event.position,
+                )
+            expected += 1
+            yield event
+        if len(rows) < _PAGE_ROWS:
+            return
+
+
+def read_feed(
+    database: Database, *, after: int = 0, session_id: str | None = None, types: tuple[str, ...] | None = None
+) -> Iterator[StoredEvent]:
+    """Events by position, after a position, of one session or all, of some types or all; in pages."""
+    where, values = ["position > ?"], list[object]()
+    if session_id is not None:
+        where.append("events.session_key = ?")
+        values.append(find_stream(database, session_id).key)
+    if types is not None:
+        where.append(f"type IN ({', '.join('?' * len(types))})")
+        values += types
+    sql = f"{SELECT} WHERE {' AND '.join(where)} ORDER BY position LIMIT {_PAGE_ROWS}"
+    while True:
+        with database.read() as connection:
+            rows = connection.exec_driver_sql(sql, (after, *values)).fetchall()
+        for row in rows:
+            after = row[0]
+            yield StoredEvent(*row)
+        if len(rows) < _PAGE_ROWS:
+            return
+
+
+def read_blob(database: Database, name: str) -> bytes | None:
+    """A blob's bytes by its hash, or None."""
+    with database.read() as connection:
+        row = connection.exec_driver_sql("SELECT data FROM blobs WHERE hash = ?", (name,)).first()
+    return bytes(row[0]) if row is not None else None

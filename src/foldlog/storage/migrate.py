@@ -1,0 +1,98 @@
+"""Bringing a database to today's schema: new ones at once, old ones by Alembic.
+
+A new database is made from `foldlog.storage.schema` (a test holds it equal to what the migrations make),
+so Alembic is imported only where there is something to upgrade. The migrations are the top-level
+`migrations/` folder, shipped inside the wheel. Refilling the projection tables needs the fold and is
+done by `foldlog.store.upgrade`, in the same transaction.
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, MetaData
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from foldlog.core.errors import UpgradeError
+from foldlog.storage.schema import APPLICATION_ID, REVISION, SCHEMA_NUMBER, TRIGGERS, durable, projection
+from foldlog.storage.sql_views import SQL_VIEWS
+from foldlog.storage.sqlite import driver_of
+
+_DIALECT: Final = sqlite.dialect()
+
+
+def schema_statements() -> list[str]:
+    """The DDL of a new database, in order."""
+    found: list[str] = []
+    for metadata in (durable, projection):
+        found += _table_statements(metadata)
+    found += TRIGGERS.values()
+    found += _view_statements()
+    found.append("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    found.append(f"INSERT INTO alembic_version (version_num) VALUES ('{REVISION}')")
+    found += [f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {SCHEMA_NUMBER}"]
+    return found
+
+
+def _view_statements() -> list[str]:
+    return [f"CREATE VIEW {name} AS {view.select.strip()}" for name, view in SQL_VIEWS.items()]
+
+
+def _table_statements(metadata: MetaData) -> list[str]:
+    found: list[str] = []
+    for table in metadata.sorted_tables:
+        found.append(str(CreateTable(table).compile(dialect=_DIALECT)).strip())
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        found += [str(CreateIndex(index).compile(dialect=_DIALECT)) for index in indexes]
+    return found
+
+
+def make_schema(connection: sqlite3.Connection) -> None:
+    """Fill a new database, inside the caller's transaction."""
+    for statement in schema_statements():
+        connection.execute(statement)
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the durable tables to today's revision, inside the caller's transaction.
+
+    Raises `UpgradeError`; the caller's transaction must then be rolled back.
+    """
+    from alembic import command  # noqa: PLC0415  (100 ms that only an upgrade should pay)
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, REVISION)
+    except Exception as error:
+        raise UpgradeError(
+            f"the store could not be upgraded to schema {SCHEMA_NUMBER} ({type(error).__name__})",
+            hint="it is as it was; see the cause of this error, or restore a backup",
+        ) from error
+
+
+def remake_projection(connection: Connection) -> None:
+    """Drop and make the projection tables and SQL views, empty, inside the caller's transaction."""
+    driver = driver_of(connection)
+    present = driver.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchall()
+    for (name,) in present:
+        driver.execute(f'DROP VIEW "{name}"')
+    for table in projection.sorted_tables:
+        driver.execute(f"DROP TABLE IF EXISTS {table.name}")
+    for statement in (*_table_statements(projection), *_view_statements()):
+        driver.execute(statement)
+
+
+def mark_current(connection: Connection) -> None:
+    """Say that the schema is today's, inside the caller's transaction."""
+    driver_of(connection).execute(f"PRAGMA user_version = {SCHEMA_NUMBER}")
+
+
+def migrations_folder() -> Path:
+    """Where the migrations are: inside the installed package, or at the top of a checkout."""
+    package = Path(__file__).parents[1]
+    shipped = package / "migrations"
+    return shipped if shipped.is_dir() else package.parents[1] / "migrations"

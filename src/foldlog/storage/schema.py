@@ -1,0 +1,231 @@
+"""The tables: what is durable, and what checkpoints make of it.
+
+`durable` (streams, events, blobs) is the history itself: it changes only by the migrations in
+`migrations/`, and a test holds these definitions to them. `projection` is rebuilt from the journal
+whenever its form changes, never migrated. SQL views over the tables are in `foldlog.storage.sql_views`.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+# "fold" in ASCII: what makes a SQLite file a foldlog store.
+APPLICATION_ID: Final = 0x666F6C64
+# The schema's number (PRAGMA user_version) and the Alembic revision that brings a store to it.
+SCHEMA_NUMBER: Final = 2
+REVISION: Final = "0002"
+
+durable = MetaData()
+projection = MetaData()
+
+streams = Table(
+    "streams",
+    durable,
+    Column("session_key", Integer, primary_key=True),
+    Column("id", Text, nullable=False),
+    UniqueConstraint("id", name="uq_streams_id"),
+)
+
+events = Table(
+    "events",
+    durable,
+    Column("position", Integer, primary_key=True),
+    Column("session_key", Integer, ForeignKey("streams.session_key"), nullable=False),
+    Column("event_id", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("chain", LargeBinary, nullable=False),
+    Column("idempotency_key", Text),
+    UniqueConstraint("session_key", "event_id", name="uq_events_session_key_event_id"),
+    Index(
+        "ix_events_idempotency_key",
+        "session_key",
+        "idempotency_key",
+        unique=True,
+        sqlite_where=text("idempotency_key IS NOT NULL"),
+    ),
+)
+
+blobs = Table(
+    "blobs",
+    durable,
+    Column("hash", Text, primary_key=True),
+    Column("bytes", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+# UPDATE and DELETE on the history are refused by the database itself.
+TRIGGERS: Final = {
+    "events_refuse_update": "CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events "
+    "BEGIN SELECT RAISE(ABORT, 'events is append-only'); END",
+    "events_refuse_delete": "CREATE TRIGGER events_refuse_delete BEFORE DELETE ON events "
+    "BEGIN SELECT RAISE(ABORT, 'events is append-only'); END",
+}
+
+
+def _row_table(name: str, *columns: Column[Any], indexes: tuple[str, ...] = ()) -> Table:
+    """A table of one kind of row: key, order, events, typed copies, and the row itself as JSON."""
+    return Table(
+        name,
+        projection,
+        Column("session_id", Text, nullable=False),
+        Column("id", Integer, nullable=False),
+        Column("seq", Integer, nullable=False),
+        *columns,
+        Column("first_event_id", Integer, nullable=False),
+        Column("last_event_id", Integer, nullable=False),
+        Column("data", Text, nullable=False),
+        PrimaryKeyConstraint("session_id", "id"),
+        *(Index(f"ix_{name}_{key}", "session_id", key) for key in indexes),
+    )
+
+
+sessions = Table(
+    "sessions",
+    projection,
+    Column("session_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("kind", Text),
+    Column("status", Text),
+    Column("parent_id", Text, index=True),
+    Column("root_id", Text, nullable=False, index=True),
+    Column("created_at", Text),
+    Column("ended_at", Text),
+    Column("turn_count", Integer),
+    Column("latest_turn_id", Integer),
+    Column("lineage_kind", Text),
+    Column("source_session_id", Text),
+    Column("artifact_version", Integer),
+    Column("checkpoint_event_id", Integer, nullable=False),
+    Column("writer", Text),
+    Column("folded", Text, nullable=False),
+    Column("data", Text, nullable=False),
+)
+
+messages = _row_table(
+    "messages",
+    Column("role", Text),
+    Column("turn_id", Integer),
+    Column("call_id", Integer),
+    indexes=("turn_id",),
+)
+
+turns = _row_table(
+    "turns",
+    Column("status", Text),
+    Column("user_message_id", Integer),
+    Column("started_at", Text),
+    Column("ended_at", Text),
+)
+
+evals = _row_table(
+    "evals",
+    Column("status", Text),
+    Column("turn_id", Integer),
+    Column("message_id", Integer),
+    Column("call_id", Integer),
+    Column("block_index", Integer),
+    Column("started_at", Text),
+    Column("ended_at", Text),
+    Column("elapsed_ms", Float),
+    indexes=("turn_id",),
+)
+
+calls = _row_table(
+    "calls",
+    Column("type", Text),
+    Column("status", Text),
+    Column("turn_id", Integer),
+    Column("parent_eval_id", Integer),
+    Column("started_at", Text),
+    Column("ended_at", Text),
+    Column("provider", Text),
+    Column("model", Text),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("total_tokens", Integer),
+    Column("cached_tokens", Integer),
+    Column("usd", Float),
+    Column("cache_status", Text),
+    Column("batch_id", Text),
+    Column("batch_index", Integer),
+    Column("child_session_id", Text),
+    Column("edge_type", Text),
+    indexes=("turn_id",),
+)
+
+snapshots = _row_table(
+    "snapshots",
+    Column("kind", Text),
+    Column("turn_id", Integer),
+    Column("message_through_id", Integer),
+    Column("eval_id", Integer),
+    Column("created_at", Text),
+)
+
+final = Table(
+    "final",
+    projection,
+    Column("session_id", Text, primary_key=True),
+    Column("status", Text),
+    Column("turn_count", Integer, nullable=False),
+    Column("latest_turn_id", Integer),
+    Column("eval_count", Integer, nullable=False),
+    Column("call_count", Integer, nullable=False),
+    Column("child_count", Integer, nullable=False),
+    Column("attached_count", Integer, nullable=False),
+    Column("snapshot_count", Integer, nullable=False),
+    Column("data", Text, nullable=False),
+)
+
+
+def _group_columns(group: str) -> list[Column[Any]]:
+    return [
+        Column(f"{group}_call_count", Integer, nullable=False),
+        Column(f"{group}_status", Text, nullable=False),
+        Column(f"{group}_input_tokens", Integer),
+        Column(f"{group}_output_tokens", Integer),
+        Column(f"{group}_total_tokens", Integer),
+        Column(f"{group}_cached_tokens", Integer),
+        Column(f"{group}_usd", Float),
+    ]
+
+
+usage = Table(
+    "usage",
+    projection,
+    Column("session_id", Text, primary_key=True),
+    *_group_columns("root"),
+    *_group_columns("leaf"),
+    Column("child_call_count", Integer, nullable=False),
+    Column("data", Text, nullable=False),
+)
+
+tree = Table(
+    "tree",
+    projection,
+    Column("session_id", Text, nullable=False),
+    Column("call_id", Integer, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("child_session_id", Text, index=True),
+    Column("edge_type", Text),
+    Column("status", Text),
+    PrimaryKeyConstraint("session_id", "call_id"),
+)
+
+ROW_TABLES: Final = {"message": messages, "turn": turns, "eval": evals, "call": calls, "snapshot": snapshots}

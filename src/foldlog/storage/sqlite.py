@@ -1,0 +1,286 @@
+"""SQLite: opening a database safely, its one writer connection, its read connections.
+
+Everything that only SQLite understands (pragmas, files, result codes aside) is here, so that another
+engine is another module. The statements of the journal and of checkpoints are in the modules beside it.
+
+A store's file is made whole under another name and linked into place, so a half-made store is never
+seen. No code here opens the database file outside SQLite while it may be open elsewhere in the process:
+closing any descriptor would drop the process's POSIX locks on it.
+"""
+
+import contextlib
+import os
+import secrets
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import QueuePool
+
+from foldlog.core.errors import NotAStoreError, StoreClosedError, StoreError
+from foldlog.storage.faults import translated
+from foldlog.storage.schema import APPLICATION_ID
+
+BUSY_TIMEOUT_S: Final = 30.0
+PAGE_BYTES: Final = 4096
+READ_CONNECTIONS_MAX: Final = 16
+WAL_SIZE_LIMIT_BYTES: Final = 4 * 1024 * 1024
+
+# Bumped in a forked child: every handle made before refuses to work there.
+_process_generation = 0
+
+
+def _after_fork() -> None:
+    global _process_generation  # noqa: PLW0603  (one counter a process, by its nature)
+    _process_generation += 1
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class Database:
+    """One SQLite file: a held writer connection under a lock, and a pool of read-only ones.
+
+    `write()` gives the writer; whoever has it is the only writer of this process. All methods raise
+    `FoldlogError`s only.
+    """
+
+    def __init__(self, path: Path, *, durability: str = "full", read_only: bool = False) -> None:
+        self.path = path
+        self.durability = durability
+        self.read_only = read_only
+        self._generation = _process_generation
+        self._closed = False
+        self._lock = threading.RLock()
+        self._writer: Connection | None = None
+        self._readers = self._engine(self._connect_reader, "BEGIN", READ_CONNECTIONS_MAX)
+        self._writers = self._engine(self._connect_writer, "BEGIN IMMEDIATE", 1)
+        if not read_only:
+            with translated(f"opening {path}"):
+                self._writer = self._writers.connect()
+                self._check_writable()
+
+    @staticmethod
+    def _engine(connect: Callable[[], sqlite3.Connection], begin: str, size: int) -> Engine:
+        # hide_parameters: an error's text must not print what users said.
+        engine = create_engine(
+            "sqlite+pysqlite://",
+            creator=connect,
+            poolclass=QueuePool,
+            pool_size=size,
+            max_overflow=0,
+            hide_parameters=True,
+        )
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        return engine
+
+    def _connect_writer(self) -> sqlite3.Connection:
+        connection = _connect(self.path, "rw")
+        _use_wal(connection)
+        connection.execute(f"PRAGMA synchronous = {self.durability.upper()}")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_SIZE_LIMIT_BYTES}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        expected = {"full": 2, "normal": 1}[self.durability]
+        if connection.execute("PRAGMA synchronous").fetchone()[0] != expected:
+            raise StoreError(
+                f"{self.path}: SQLite did not take durability {self.durability!r}",
+                hint="another build of SQLite is needed",
+            )
+        return connection
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        connection = _connect(self.path, "ro")
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def _check_writable(self) -> None:
+        # Found out now, not at the first event. Root may write what its mode forbids; we do not.
+        if not self.path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
+            raise StoreError(f"{self.path} is read-only", hint="open it with read_only=True, or make the file writable")
+        with self._alive().begin():
+            pass
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether this handle was closed."""
+        return self._closed
+
+    def check_open(self) -> None:
+        """Raise `StoreClosedError` where this handle cannot be used."""
+        if self._generation != _process_generation:
+            raise StoreClosedError(
+                f"{self.path} was opened before fork() and does not work in the child process",
+                hint="open the store again in the child",
+            )
+        if self._closed:
+            raise StoreClosedError(f"{self.path} is closed", hint="open the store again")
+
+    def _alive(self) -> Connection:
+        self.check_open()
+        if self._writer is None:
+            raise StoreError(f"{self.path} was opened read-only", hint="open it without read_only=True to write")
+        return self._writer
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """The driver's writer connection, held: for statements that commit by themselves."""
+        self.check_open()
+        with self._lock:
+            yield driver_of(self._alive())
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One write transaction: committed when the block ends, rolled back when it raises."""
+        self.check_open()
+        with self._lock, self._alive().begin() as transaction:
+            yield transaction.connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A read-only connection that sees one moment."""
+        self.check_open()
+        with translated(f"reading {self.path}"), self._readers.connect() as connection:
+            yield connection
+
+    def new_reader(self) -> sqlite3.Connection:
+        """A read-only driver connection of the caller's own, to be closed by it."""
+        self.check_open()
+        with translated(f"opening {self.path}"):
+            return self._connect_reader()
+
+    def close(self) -> None:
+        """Close every connection; closing twice is fine."""
+        if self._closed or self._generation != _process_generation:
+            self._closed = True
+            return
+        with self._lock:
+            self._closed = True
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            self._writers.dispose()
+            self._readers.dispose()
+
+
+def driver_of(connection: Connection) -> sqlite3.Connection:
+    """The sqlite3 connection under a SQLAlchemy one."""
+    found = connection.connection.driver_connection
+    assert isinstance(found, sqlite3.Connection)  # noqa: S101  (our creator made it)
+    return found
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=BUSY_TIMEOUT_S,
+        cached_statements=256,
+    )
+    # A schema from elsewhere may call functions from its views and triggers; ours do not need to.
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL and read the answer back: the switch ignores the busy timeout."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+            continue
+        if mode == "wal":
+            return
+        raise StoreError(
+            f"SQLite keeps journal_mode {mode!r} here",
+            hint="WAL needs a local file system with shared memory",
+        )
+
+
+def probe(path: Path) -> int:
+    """The schema number of the store at `path`; raises `NotAStoreError` for anything else.
+
+    Reads through SQLite and changes nothing.
+    """
+    check_file(path)
+    with translated(f"opening {path}"):
+        connection = _connect(path, "ro")
+        try:
+            application_id: int = connection.execute("PRAGMA application_id").fetchone()[0]
+            number: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        finally:
+            connection.close()
+    if application_id != APPLICATION_ID:
+        raise NotAStoreError(f"{path} is a SQLite database of another program", hint="give foldlog a file of its own")
+    return number
+
+
+def check_file(path: Path) -> None:
+    """Raise `NotAStoreError` unless a non-empty regular file is at `path`."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise NotAStoreError(f"there is no store at {path}", hint="check the path") from error
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a directory" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+        raise NotAStoreError(f"{path} is {kind}", hint="give the path of a database file, such as history.db")
+    if found.st_size == 0:
+        raise NotAStoreError(
+            f"{path} is an empty file",
+            hint="remove it, and foldlog makes a store there; it fills no file it did not make",
+        )
+
+
+def create(path: Path, make: Callable[[sqlite3.Connection], Any]) -> None:
+    """Make a store at `path` unless one appears there first: whole, or not at all.
+
+    `make` fills the new database inside a transaction. The file's mode is 0600, and what SQLite keeps
+    beside it follows.
+    """
+    if not path.parent.is_dir():
+        raise StoreError(f"there is no folder {path.parent}", hint="make the folder first, or check the path")
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
+    try:
+        with translated(f"making {path}"):
+            os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+            connection = _connect(fresh, "rw")
+            try:
+                connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+                _use_wal(connection)
+                connection.execute("BEGIN IMMEDIATE")
+                make(connection)
+                connection.execute("COMMIT")
+            finally:
+                connection.close()
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)  # someone else's whole store is as good as ours
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(
+            f"cannot make a store at {path} ({error.strerror})", hint="check that the folder may be written"
+        ) from error
+    finally:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{fresh}{suffix}")  # noqa: PTH108  (a suffix is no Path operation)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

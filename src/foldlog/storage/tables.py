@@ -1,0 +1,91 @@
+"""The projection tables: writing what a checkpoint gives, reading it back.
+
+Rows come and go as ready-made columns (`foldlog.core.columns`); this module knows tables, not meanings.
+It runs on a connection inside the caller's transaction.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Table
+
+from foldlog.storage.schema import ROW_TABLES, messages, projection, tree
+
+
+@cache
+def _upsert(table: Table) -> str:
+    """`INSERT … ON CONFLICT DO UPDATE`, in the dialect that SQLite and PostgreSQL share."""
+    columns = [column.name for column in table.columns]
+    key = [column.name for column in table.primary_key]
+    changed = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
+    return (
+        f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join(f':{name}' for name in columns)}) "
+        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changed}"
+    )
+
+
+def write_rows(connection: sqlite3.Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Insert rows, or replace those whose key is there."""
+    connection.executemany(_upsert(table), list(rows))
+
+
+def forget_messages(connection: sqlite3.Connection, session_id: str) -> None:
+    """Delete a session's messages: a restore has replaced them."""
+    connection.execute(f"DELETE FROM {messages.name} WHERE session_id = ?", (session_id,))
+
+
+def forget_edges(connection: sqlite3.Connection, session_id: str, call_ids: Iterable[Any]) -> None:
+    """Delete edges whose calls no longer lead to a child."""
+    connection.executemany(
+        f"DELETE FROM {tree.name} WHERE session_id = ? AND call_id = ?",
+        [(session_id, call_id) for call_id in call_ids],
+    )
+
+
+def set_writer(connection: sqlite3.Connection, session_id: str, writer: str | None) -> None:
+    """Note who writes a session, or that nobody does: a note left behind tells of a crash."""
+    connection.execute("UPDATE sessions SET writer = ? WHERE session_id = ?", (writer, session_id))
+
+
+def read_session(connection: Connection, session_id: str) -> dict[str, Any] | None:
+    """A session's row of the table sessions, or None before its first checkpoint."""
+    row = connection.exec_driver_sql("SELECT * FROM sessions WHERE session_id = ?", (session_id,)).mappings().first()
+    return dict(row) if row is not None else None
+
+
+def read_sessions(connection: Connection) -> list[dict[str, Any]]:
+    """All rows of the table sessions, parents before children."""
+    rows = connection.exec_driver_sql("SELECT * FROM sessions ORDER BY created_at, session_id").mappings()
+    return [dict(row) for row in rows]
+
+
+def read_rows(connection: Connection, kind: str, session_id: str) -> list[tuple[str, int, int, int]]:
+    """A session's rows of one kind in order: data, first event id, last event id, seq."""
+    table = ROW_TABLES[kind]
+    rows = connection.exec_driver_sql(
+        f"SELECT data, first_event_id, last_event_id, seq FROM {table.name} WHERE session_id = ? ORDER BY seq",
+        (session_id,),
+    )
+    return [(row[0], row[1], row[2], row[3]) for row in rows]
+
+
+def read_document(connection: Connection, table: str, session_id: str) -> str | None:
+    """The data of a session's row in the table final or usage, or None."""
+    row = connection.exec_driver_sql(f"SELECT data FROM {table} WHERE session_id = ?", (session_id,)).first()
+    return row[0] if row is not None else None
+
+
+def read_edges(connection: Connection, session_id: str) -> list[tuple[Any, str | None, str | None, str]]:
+    """A session's edges in call order: call id, child session id, status, edge type."""
+    rows = connection.exec_driver_sql(
+        "SELECT call_id, child_session_id, status, edge_type FROM tree WHERE session_id = ? ORDER BY seq",
+        (session_id,),
+    )
+    return [(row[0], row[1], row[2], row[3]) for row in rows]
+
+
+def table_names() -> list[str]:
+    """The names of the projection tables."""
+    return [table.name for table in projection.sorted_tables]

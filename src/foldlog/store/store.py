@@ -1,0 +1,434 @@
+"""The store: one database, its sessions, and what can be asked of it.
+
+Shared by threads. Sessions record through it (`foldlog.session`); queries, files, verification and
+backup are made by `foldlog.outlets`, which are imported when they are first asked for.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from foldlog.core.clock import format_time
+from foldlog.core.documents import Node, final_document, node_of, tree_document, usage_document
+from foldlog.core.errors import (
+    FoldlogError,
+    InvalidEventError,
+    InvalidIdError,
+    SessionInUseError,
+    StoreError,
+    UnknownRowError,
+)
+from foldlog.core.ids import RowId, check_session_id, child_name, parent_id
+from foldlog.core.view import View
+from foldlog.session import checkpoint, lineage
+from foldlog.session.config import Config
+from foldlog.session.session import Session, find_source
+from foldlog.storage import journal, tables
+from foldlog.storage.sqlite import Database
+from foldlog.store import feed
+from foldlog.store.upgrade import open_database
+
+if TYPE_CHECKING:
+    import sqlite_utils
+
+    from foldlog.outlets.verify import Report
+
+_GIVEN = frozenset(
+    lineage.session_row("x", kind="", provider=None, parent=None, cache_id=None, created_at="", extra={})
+) - {
+    "prompt",
+    "cache",
+}
+
+
+def open(path: str | Path, *, read_only: bool = False, config: Config | None = None) -> "Store":  # noqa: A001
+    """Open the store at a path, or at a `sqlite:///` URL; makes it if there is none.
+
+    `read_only` creates and writes nothing, and raises `NotAStoreError` where there is no store. A store of
+    an older schema is upgraded in place, in one transaction. The file's mode is 0600.
+
+    Raises `NotAStoreError` for anything that is not a store (a directory, a text file, another program's
+    database, an empty file), `SchemaTooNewError`, or `StoreError` where it cannot be opened.
+
+    >>> with foldlog.open(folder / "open.db") as store:
+    ...     list(store.sessions())
+    []
+    """
+    return Store(_path_of(path), config or Config(), read_only=read_only)
+
+
+def _path_of(path: str | Path) -> Path:
+    text = str(path)
+    if "://" in text:
+        scheme, _, rest = text.partition("://")
+        if scheme != "sqlite" or not rest.startswith("/") or len(rest) < 2:
+            raise StoreError(f"{text!r} is not a URL of a store", hint="use a path, or sqlite:///path/to/history.db")
+        text = rest[1:]
+    if text in ("", ":memory:") or text.startswith("file:"):
+        raise StoreError(f"{text!r} is not the path of a file", hint="a store is a file: nothing else would survive")
+    return Path(text)
+
+
+class Store:
+    """One database of sessions; a context manager, shared by threads. Made by `foldlog.open`.
+
+    >>> with foldlog.open(folder / "store.db") as store:
+    ...     with store.start_session(id="demo") as session:
+    ...         _ = session.add_message("user", "hello")
+    ...     [row["id"] for row in store.sessions(status="stopped")]
+    ['demo']
+    """
+
+    def __init__(self, path: Path, config: Config, *, read_only: bool = False) -> None:
+        self.path = path
+        self._config = config
+        self._lock = threading.Lock()
+        self._open: dict[str, Session] = {}
+        self._database = open_database(path, config, read_only=read_only)
+
+    def __repr__(self) -> str:
+        return f"<Store {str(self.path)!r}>"
+
+    # What sessions need (see `foldlog.session.host.Host`).
+
+    @property
+    def database(self) -> Database:
+        """The database under the store."""
+        return self._database
+
+    @property
+    def config(self) -> Config:
+        """The store's settings."""
+        return self._config
+
+    def register(self, session: Session) -> None:
+        """Know a session as open."""
+        with self._lock:
+            self._open[session.id] = session
+
+    def forget(self, session: Session) -> None:
+        """Know a session as closed."""
+        with self._lock:
+            if self._open.get(session.id) is session:
+                del self._open[session.id]
+
+    def live(self, session_id: str) -> Session | None:
+        """The open session of this id in this process, or None."""
+        with self._lock:
+            return self._open.get(session_id)
+
+    def checkpointed(self, session_id: str) -> None:
+        """Hear that a session's tables were written: export it, where the store is told to."""
+        if self._config.export_dir is not None:
+            from foldlog.outlets import export  # noqa: PLC0415
+
+            export.export_session(self, Path(self._config.export_dir), session_id)
+
+    # Sessions.
+
+    def start_session(
+        self,
+        *,
+        id: str | None = None,
+        kind: str = "root",
+        provider: Any = None,
+        parent: Mapping[str, Any] | str | None = None,
+        cache_id: Any = None,
+        **extra: Any,
+    ) -> Session:
+        """Start a session; more keywords become keys of its row.
+
+        `id`: letters, digits, '.', '_' and '-', 1 to 128 of them; `session-<uuid4>` if left out. A child's
+        id is its address, `parent/name`, and needs `parent={"session_id": …}` to be in the store; most
+        children are better started with `session.start_child()`, which records the call too.
+
+        Raises `InvalidIdError`, `AlreadyExistsError`, `UnknownSessionError`, `NotSerializableError`.
+        """
+        row = self._first_row(id, kind, provider, parent, cache_id, extra)
+        return Session.begin(self, row)
+
+    def _first_row(
+        self,
+        session_id: str | None,
+        kind: str,
+        provider: Any,
+        parent: Any,
+        cache_id: Any,
+        extra: dict[str, Any],
+    ) -> dict[str, Any]:
+        taken = sorted(_GIVEN.intersection(extra))
+        if taken:
+            raise InvalidEventError(
+                f"start_session(): {', '.join(taken)} are given by the session",
+                hint="use other names for keys of your own",
+            )
+        above = self._parent_of(session_id, parent)
+        if session_id is None:
+            session_id = lineage.new_id() if above is None else self._free_child(above["session_id"])
+        return lineage.session_row(
+            check_session_id(session_id, depth_max=self._config.limits.tree_depth_max),
+            kind="child" if above is not None and kind == "root" else kind,
+            provider=provider,
+            parent=above,
+            cache_id=cache_id,
+            created_at=format_time(self._config.clock()),
+            extra=extra,
+        )
+
+    def _parent_of(self, session_id: str | None, parent: Any) -> dict[str, Any] | None:
+        """The parent as it stands in the row; checks that it is in the store and fits the id."""
+        if session_id is not None:
+            check_session_id(session_id, depth_max=self._config.limits.tree_depth_max)
+        address = parent_id(session_id) if session_id is not None else None
+        if parent is None and address is None:
+            return None
+        found = {"session_id": parent} if isinstance(parent, str) else dict(parent or {"session_id": address})
+        above = check_session_id(found.get("session_id"))
+        journal.find_stream(self._database, above)
+        if session_id is not None and address != above:
+            raise InvalidIdError(
+                f"{session_id!r} is not an address below {above!r}",
+                hint=f"use {above}/<name>, or leave the id out",
+            )
+        return found
+
+    def _free_child(self, above: str) -> str:
+        number = self.view(above).counter("child") + 1
+        while journal.has_stream(self._database, f"{above}/{child_name(number, 'spawned')}"):
+            number += 1
+        return f"{above}/{child_name(number, 'spawned')}"
+
+    def open_session(self, id: str, *, recover: bool = True, take_over: bool = False) -> Session:
+        """Go on with a session that is in the store, after a stop or a crash.
+
+        `recover`: calls and turns that a dead writer left running are closed by events (status
+        "interrupted"), in the sessions below as well when `id` is a root. `take_over`: push aside a holder
+        that is alive but stuck; its next append raises `StaleWriterError`.
+
+        Raises `UnknownSessionError`, or `SessionInUseError` naming the holder.
+        """
+        session_id = check_session_id(id)
+        session = Session.reopen(self, session_id, recover=recover, take_over=take_over)
+        if recover and parent_id(session_id) is None:
+            self._recover_below(session_id)
+        return session
+
+    def _recover_below(self, session_id: str) -> None:
+        for below in journal.stream_ids(self._database, below=session_id):
+            if checkpoint.writer_of(self._database, below) is None:
+                continue
+            try:
+                Session.reopen(self, below, recover=True, take_over=False).close()
+            except SessionInUseError:
+                continue  # its writer lives
+
+    def resume_session(
+        self, source: str | Session, *, id: str | None = None, turn: RowId | None = None, **extra: Any
+    ) -> Session:
+        """A new session that goes on from a snapshot of another: its messages, counters and variables.
+
+        `turn`: the newest snapshot of that turn, else the newest of all. Where it comes from is recorded in
+        the new journal; the source is not changed. Raises `UnknownRowError` where there is no snapshot.
+        """
+        return self._from_snapshot("resume", source, id, turn, extra)
+
+    def fork_session(
+        self, source: str | Session, *, id: str | None = None, turn: RowId | None = None, **extra: Any
+    ) -> Session:
+        """A new session that branches off at a snapshot of another; as `resume_session`, but named a fork."""
+        return self._from_snapshot("fork", source, id, turn, extra)
+
+    def _from_snapshot(
+        self,
+        kind: str,
+        source: str | Session,
+        session_id: str | None,
+        turn: RowId | None,
+        extra: dict[str, Any],
+    ) -> Session:
+        found = find_source(self, source, turn)
+        provider = extra.pop("provider", self.view(found.session_id).session_row().get("provider"))
+        row = self._first_row(
+            session_id,
+            extra.pop("kind", "root"),
+            provider,
+            extra.pop("parent", None),
+            extra.pop("cache_id", None),
+            extra,
+        )
+        return Session.begin(self, row, source=found, kind=kind)
+
+    # Reading.
+
+    def view(self, id: str, *, at: int | None = None) -> View:
+        """A session's folded state, read-only: as of now (live where it is open here), or at an event id.
+
+        Raises `UnknownSessionError`, or `UnknownRowError` for an event id that is not in the journal.
+        """
+        stream = journal.find_stream(self._database, check_session_id(id))
+        if at is None:
+            session = self.live(stream.session_id)
+            return session.view if session is not None else checkpoint.read(self._database, stream)[0]
+        head = journal.head_of(self._database, stream)
+        if head is None or type(at) is not int or not 1 <= at <= head.event_id:
+            raise UnknownRowError(
+                f"session {stream.session_id!r} has no event {at!r}",
+                hint=f"event ids go from 1 to {head.event_id if head else 0}",
+            )
+        return checkpoint.replay(self._database, stream, through=at)[0]
+
+    def sessions(self, **where: Any) -> Iterator[dict[str, Any]]:
+        """The rows of all sessions, parents before children, or of those whose keys have these values.
+
+        Sessions open in this process are shown as they are now, others as of their last checkpoint.
+        """
+        with self._database.read() as connection:
+            stored = tables.read_sessions(connection)
+        for row in stored:
+            session = self.live(row["session_id"])
+            found = session.view.session if session is not None else checkpoint.decode_row(row["data"])
+            if all(key in found and found[key] == value for key, value in where.items()):
+                yield found
+
+    def events(
+        self, session: str | None = None, *, after: int = 0, types: Iterable[str] | None = None
+    ) -> Iterator[feed.RecordedEvent]:
+        """Committed events in order of position, after one; of one session or all, of some types or all.
+
+        Each is the dict that folds, with attributes `position` and `session_id`.
+        """
+        session_id, wanted = self._feed_of(session, types)
+        return feed.read(self._database, session_id=session_id, after=after, types=wanted)
+
+    def follow(
+        self,
+        session: str | None = None,
+        *,
+        after: int = 0,
+        types: Iterable[str] | None = None,
+        idle_timeout: float | None = None,
+    ) -> Iterator[feed.RecordedEvent]:
+        """As `events`, then each new event as it is committed by any process.
+
+        Ends when the store is closed, or after `idle_timeout` seconds without an event.
+        """
+        session_id, wanted = self._feed_of(session, types)
+        return feed.follow(
+            self._database, session_id=session_id, after=after, types=wanted, idle_timeout_s=idle_timeout
+        )
+
+    def _feed_of(self, session: str | None, types: Iterable[str] | None) -> tuple[str | None, tuple[str, ...] | None]:
+        self._database.check_open()
+        if session is not None:
+            journal.find_stream(self._database, check_session_id(session))
+        return session, None if types is None else tuple(types)
+
+    def usage(self, id: str) -> dict[str, Any]:
+        """Tokens, cost and cache of a session and of all below it, as of now."""
+        return usage_document(self._root(id), self._node)
+
+    def tree(self, id: str) -> dict[str, Any]:
+        """A session and, nested, the sessions below it, as of now."""
+        return tree_document(self._root(id), self._node)
+
+    def final(self, id: str) -> dict[str, Any]:
+        """What has become of a session: counts, usage, value or error, as of now."""
+        root = self._root(id)
+        return final_document(root, usage_document(root, self._node))
+
+    def _root(self, session_id: str) -> Node:
+        journal.find_stream(self._database, check_session_id(session_id))
+        node = self._node(session_id)
+        assert node is not None  # noqa: S101  (the stream is there)
+        return node
+
+    def _node(self, session_id: str) -> Node | None:
+        session = self.live(session_id)
+        if session is not None:
+            return node_of(session.view)
+        if not journal.has_stream(self._database, session_id):
+            return None
+        return checkpoint.read_node(self._database, journal.find_stream(self._database, session_id))
+
+    # Outlets.
+
+    def query(self, sql: str, params: Any = (), *, timeout: float | None = None) -> Iterator[dict[str, Any]]:
+        """Rows of a SELECT over the tables and SQL views, as dicts; read-only and bounded.
+
+        `params`: a sequence for `?`, a mapping for `:name`. `timeout` in seconds, 30 at most by default.
+        Tables are as of each session's last checkpoint. Raises `QueryError`.
+
+        >>> with foldlog.new_state(folder / "query.db", id="demo") as session:
+        ...     list(session.store.query("SELECT count(*) AS n FROM sessions"))
+        [{'n': 1}]
+        """
+        from foldlog.outlets import query  # noqa: PLC0415
+
+        return query.run(self._database, sql, params, timeout_s=timeout)
+
+    def sqlite_utils(self) -> "sqlite_utils.Database":
+        """A `sqlite_utils.Database` over the store, read-only; close its connection when done."""
+        from foldlog.outlets import query  # noqa: PLC0415
+
+        return query.utils_database(self._database)
+
+    def export(self, directory: str | Path, *, session: str | None = None) -> list[Path]:
+        """Write every session, or one and all below it, as JSON files; the paths written anew.
+
+        Files whose content is the same are left alone. Raises `StoreError` where something is in the way.
+        """
+        from foldlog.outlets import export  # noqa: PLC0415
+
+        return export.export(self, Path(directory), session)
+
+    def verify(self, *, deep: bool = True) -> "Report":
+        """Check the journal, the blobs, and that folding gives what the tables say.
+
+        `deep` false checks the journal and the database file only. Returns a `Report`; raises only where
+        the store cannot be read at all.
+        """
+        from foldlog.outlets import verify  # noqa: PLC0415
+
+        return verify.verify(self, deep=deep)
+
+    def backup(self, path: str | Path) -> None:
+        """Copy the store to a new file while it is in use: complete, checked, and only then named `path`.
+
+        Raises `AlreadyExistsError` where something is at `path`.
+        """
+        from foldlog.outlets import backup  # noqa: PLC0415
+
+        backup.backup(self._database, Path(path))
+
+    # Ending.
+
+    def checkpoint(self) -> None:
+        """Checkpoint every session that is open here."""
+        with self._lock:
+            sessions = list(self._open.values())
+        for session in sessions:
+            session.checkpoint()
+
+    def close(self) -> None:
+        """Close every session open here and the database; closing twice is fine."""
+        with self._lock:
+            sessions = list(self._open.values())
+        first: FoldlogError | None = None
+        for session in sessions:
+            try:
+                session.close()
+            except FoldlogError as error:
+                first = first or error
+        self._database.close()
+        if first is not None:
+            raise first
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,60 @@
+"""Opening a store: making it, checking it, bringing an older one up to date.
+
+An upgrade is one transaction: the durable tables by Alembic, the projection tables dropped, made and
+refilled from the journal. It succeeds whole or leaves the file as it was.
+"""
+
+from pathlib import Path
+
+from foldlog.core.errors import SchemaTooNewError, StoreError
+from foldlog.core.fold import fold
+from foldlog.session import checkpoint
+from foldlog.session.config import Config
+from foldlog.session.recorder import event_of
+from foldlog.storage import journal, migrate, sqlite
+from foldlog.storage.faults import translated
+from foldlog.storage.journal import StoredEvent
+from foldlog.storage.schema import SCHEMA_NUMBER
+from foldlog.storage.sqlite import Database
+
+
+def open_database(path: Path, config: Config, *, read_only: bool) -> Database:
+    """The database at `path`, made if there is none and upgraded if it is older."""
+    if not path.exists() and not path.is_symlink() and not read_only:
+        sqlite.create(path, migrate.make_schema)
+    number = sqlite.probe(path)
+    if number > SCHEMA_NUMBER:
+        raise SchemaTooNewError(
+            f"{path} has schema {number}; this foldlog knows up to {SCHEMA_NUMBER}",
+            hint="install a newer foldlog; the file was not touched",
+        )
+    if number < SCHEMA_NUMBER and read_only:
+        raise StoreError(
+            f"{path} has the older schema {number} and was opened read-only",
+            hint="open it once without read_only=True to upgrade it, or run `foldlog upgrade`",
+        )
+    database = Database(path, durability=config.durability, read_only=read_only)
+    if number < SCHEMA_NUMBER:
+        try:
+            upgrade(database)
+        except BaseException:
+            database.close()
+            raise
+    return database
+
+
+def upgrade(database: Database) -> None:
+    """Bring an older database to today's schema; whole, or not at all."""
+    with translated(f"upgrading {database.path}"), database.transaction() as connection:
+        driver = sqlite.driver_of(connection)
+        # Another process may have been faster; the transaction now shows what it did.
+        if driver.execute("PRAGMA user_version").fetchone()[0] >= SCHEMA_NUMBER:
+            return
+        migrate.upgrade(connection)
+        migrate.remake_projection(connection)
+        for session_id, key in driver.execute("SELECT id, session_key FROM streams ORDER BY session_key").fetchall():
+            rows = driver.execute(f"{journal.SELECT} WHERE events.session_key = ? ORDER BY event_id", (key,))
+            view = fold(event_of(StoredEvent(*row)) for row in rows)
+            # Who was writing is not known any more: the next open looks for what was interrupted.
+            checkpoint.write(driver, session_id, view, view.take_changed(), writer="unknown")
+        migrate.mark_current(connection)
