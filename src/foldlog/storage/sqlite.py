@@ -216,15 +216,21 @@ def probe(path: Path) -> int:
     """
     check_file(path)
     with translated(f"opening {path}"):
-        connection = _connect(path, "ro")
-        try:
-            application_id: int = connection.execute("PRAGMA application_id").fetchone()[0]
-            number: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        finally:
-            connection.close()
-    if application_id != APPLICATION_ID:
-        raise NotAStoreError(f"{path} is a SQLite database of another program", hint="give foldlog a file of its own")
-    return number
+        # "immutable" first: another program's database gets no -wal and -shm files from our look at it.
+        if _pragma(path, "ro&immutable=1", "application_id") != APPLICATION_ID:
+            raise NotAStoreError(
+                f"{path} is a SQLite database of another program", hint="give foldlog a file of its own"
+            )
+        return _pragma(path, "ro", "user_version")
+
+
+def _pragma(path: Path, mode: str, name: str) -> int:
+    connection = _connect(path, mode)
+    try:
+        found: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
+        return found
+    finally:
+        connection.close()
 
 
 def check_file(path: Path) -> None:

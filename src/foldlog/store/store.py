@@ -10,37 +10,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from foldlog.core.clock import format_time
 from foldlog.core.documents import Node, final_document, node_of, tree_document, usage_document
 from foldlog.core.errors import (
     FoldlogError,
-    InvalidEventError,
-    InvalidIdError,
     SessionInUseError,
     StoreError,
     UnknownRowError,
 )
-from foldlog.core.ids import RowId, check_session_id, child_name, parent_id
+from foldlog.core.ids import RowId, check_session_id, parent_id
 from foldlog.core.view import View
-from foldlog.session import checkpoint, lineage
+from foldlog.session import checkpoint
 from foldlog.session.config import Config
 from foldlog.session.session import Session, find_source
 from foldlog.storage import journal, tables
 from foldlog.storage.sqlite import Database
 from foldlog.store import feed
+from foldlog.store.first_row import first_row
 from foldlog.store.upgrade import open_database
 
 if TYPE_CHECKING:
     import sqlite_utils
 
     from foldlog.outlets.verify import Report
-
-_GIVEN = frozenset(
-    lineage.session_row("x", kind="", provider=None, parent=None, cache_id=None, created_at="", extra={})
-) - {
-    "prompt",
-    "cache",
-}
 
 
 def open(path: str | Path, *, read_only: bool = False, config: Config | None = None) -> "Store":  # noqa: A001
@@ -146,59 +137,7 @@ class Store:
 
         Raises `InvalidIdError`, `AlreadyExistsError`, `UnknownSessionError`, `NotSerializableError`.
         """
-        row = self._first_row(id, kind, provider, parent, cache_id, extra)
-        return Session.begin(self, row)
-
-    def _first_row(
-        self,
-        session_id: str | None,
-        kind: str,
-        provider: Any,
-        parent: Any,
-        cache_id: Any,
-        extra: dict[str, Any],
-    ) -> dict[str, Any]:
-        taken = sorted(_GIVEN.intersection(extra))
-        if taken:
-            raise InvalidEventError(
-                f"start_session(): {', '.join(taken)} are given by the session",
-                hint="use other names for keys of your own",
-            )
-        above = self._parent_of(session_id, parent)
-        if session_id is None:
-            session_id = lineage.new_id() if above is None else self._free_child(above["session_id"])
-        return lineage.session_row(
-            check_session_id(session_id, depth_max=self._config.limits.tree_depth_max),
-            kind="child" if above is not None and kind == "root" else kind,
-            provider=provider,
-            parent=above,
-            cache_id=cache_id,
-            created_at=format_time(self._config.clock()),
-            extra=extra,
-        )
-
-    def _parent_of(self, session_id: str | None, parent: Any) -> dict[str, Any] | None:
-        """The parent as it stands in the row; checks that it is in the store and fits the id."""
-        if session_id is not None:
-            check_session_id(session_id, depth_max=self._config.limits.tree_depth_max)
-        address = parent_id(session_id) if session_id is not None else None
-        if parent is None and address is None:
-            return None
-        found = {"session_id": parent} if isinstance(parent, str) else dict(parent or {"session_id": address})
-        above = check_session_id(found.get("session_id"))
-        journal.find_stream(self._database, above)
-        if session_id is not None and address != above:
-            raise InvalidIdError(
-                f"{session_id!r} is not an address below {above!r}",
-                hint=f"use {above}/<name>, or leave the id out",
-            )
-        return found
-
-    def _free_child(self, above: str) -> str:
-        number = self.view(above).counter("child") + 1
-        while journal.has_stream(self._database, f"{above}/{child_name(number, 'spawned')}"):
-            number += 1
-        return f"{above}/{child_name(number, 'spawned')}"
+        return Session.begin(self, first_row(self, id, kind, provider, parent, cache_id, extra))
 
     def open_session(self, id: str, *, recover: bool = True, take_over: bool = False) -> Session:
         """Go on with a session that is in the store, after a stop or a crash.
@@ -250,7 +189,8 @@ class Store:
     ) -> Session:
         found = find_source(self, source, turn)
         provider = extra.pop("provider", self.view(found.session_id).session_row().get("provider"))
-        row = self._first_row(
+        row = first_row(
+            self,
             session_id,
             extra.pop("kind", "root"),
             provider,

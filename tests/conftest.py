@@ -1,0 +1,56 @@
+"""What many tests share: a clock that only moves when told, and stores in a folder of their own."""
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import foldlog
+
+
+class Clock:
+    """A clock that moves one microsecond a look, and as far as it is told."""
+
+    def __init__(self) -> None:
+        self.now = dt.datetime(2026, 11, 22, 6, 40, tzinfo=dt.UTC)
+
+    def __call__(self) -> dt.datetime:
+        self.now += dt.timedelta(microseconds=1)
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "history.db"
+
+
+@pytest.fixture
+def config(clock: Clock) -> foldlog.Config:
+    # Tests that kill processes or fail disks choose "full" themselves.
+    return foldlog.Config(durability="normal", clock=clock)
+
+
+@pytest.fixture
+def store(path: Path, config: foldlog.Config) -> Iterator[foldlog.Store]:
+    with foldlog.open(path, config=config) as opened:
+        yield opened
+
+
+@pytest.fixture
+def reopen(path: Path, config: foldlog.Config) -> Iterator[Callable[[], foldlog.Store]]:
+    """Opens the same file again, as often as asked; all are closed at the end."""
+    opened: list[foldlog.Store] = []
+
+    def again() -> foldlog.Store:
+        opened.append(foldlog.open(path, config=config))
+        return opened[-1]
+
+    yield again
+    for one in opened:
+        one.close()
