@@ -34,7 +34,7 @@ def run(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def assert_equal(ours: Any, theirs: Any, path: str = "$") -> None:
     """Equal, of equal types; floats to within rounding, because the engine adds them left to right."""
-    assert type(ours) is type(theirs) or {type(ours), type(theirs)} <= {dict, foldlog.core.codec.Ref}, path
+    assert type(ours) is type(theirs) or {type(ours), type(theirs)} <= {dict, foldlog.core.refs.Ref}, path
     if isinstance(theirs, dict):
         assert set(ours) == set(theirs), path
         for key in theirs:

@@ -96,9 +96,9 @@ def test_a_read_only_file_is_refused_for_writing_and_opens_for_reading(path: Pat
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("path", [":memory:", "", "sqlite://", "sqlite:///:memory:", "file:x.db", "mysql://x/y"])
-def test_a_store_that_would_not_survive_is_refused(path: str) -> None:
-    refuse(foldlog.StoreError, lambda: foldlog.open(path))
+@pytest.mark.parametrize("url", [":memory:", "", "sqlite://", "sqlite:///:memory:", "file:x.db", "mysql://x/y"])
+def test_a_store_that_would_not_survive_is_refused(url: str) -> None:
+    refuse(foldlog.StoreError, lambda: foldlog.open(url))
 
 
 def test_a_store_in_no_folder_is_refused(tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 JSON carries str, finite float, signed 64-bit int, bool, None, list and str-keyed dict. What else has an
 exact textual form (aware datetime, date, time, UUID, Decimal, bytes, set, frozenset) is written as a
-map with one reserved key, TAG, and read back as an equal value of the same type. A user's own map that
-has the reserved key is wrapped, so it comes back as that map. Everything else is refused with the path
-to it: never a silent null, never a repr.
+map with one reserved key, TAG, and read back as an equal value of the same type. A user's own key of
+that form is written with one more '$', so the map comes back as it was. Everything else is refused with
+the path to it: never a silent null, never a repr.
 
-`Ref` lives here because the tag is what tells a reference to a blob from a user's map that merely
-looks like one. Bytes of blobs are stored by `foldlog.storage.blobs`; what may be inline is decided by
+The tag is also what tells a reference to a blob (`foldlog.core.refs`) from a user's map that merely
+looks like one. Bytes of blobs are stored by `foldlog.storage.journal`; what may be inline is decided by
 the session.
 """
 
@@ -15,8 +15,8 @@ import base64
 import dataclasses
 import datetime as dt
 import enum
-import hashlib
 import math
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,30 +28,14 @@ import orjson
 
 from foldlog.core.errors import CorruptJournalError, LimitError, NotSerializableError
 from foldlog.core.limits import NESTING_MAX
+from foldlog.core.refs import Ref, is_intact
 
 TAG: Final = "$foldlog"
-_TAG_BYTES: Final = b'"$foldlog"'
+_TAG_END: Final = b'$foldlog"'
+# A user's key that is TAG, with any number of '$' more in front, is written with one '$' more.
+_TAG_LIKE: Final = re.compile(r"\$+foldlog")
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**63 - 1
-
-
-class Ref(dict[str, Any]):
-    """A reference to a blob: `{"kind": "blob", "hash": "sha256:…", "bytes": n}`, equal to that map.
-
-    `body` holds the blob's JSON until an event that carries the reference commits it; a reference read
-    back from a journal has none, its bytes are in the store. `parts` are the references that stand
-    inside the blob's value.
-    """
-
-    __slots__ = ("body", "parts")
-
-    def __init__(self, value: dict[str, Any], body: bytes | None = None, parts: tuple["Ref", ...] = ()) -> None:
-        super().__init__(value)
-        self.body = body
-        self.parts = parts
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Ref, (dict(self), self.body, self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +92,21 @@ class _Encoder:
         out: dict[str, Any] = {}
         for key, item in value.items():
             try:
-                out[_key(key)] = self.plain(item, depth + 1)
+                name = key if type(key) is str and key[:1] != "$" else self._name(key)
+                out[name] = self.plain(item, depth + 1)
             except _Refusal as refusal:
-                refusal.path.append(key if isinstance(key, str) else repr(key)[:80])
+                refusal.path.append(str.__str__(key) if isinstance(key, str) else _safe_repr(key))
                 raise
-        if TAG in out:
-            return self._tag("map", out)
+        if len(out) < len(value):
+            raise _Refusal("two keys that come to the same text", "give each entry a key of its own")
         return out
+
+    def _name(self, key: Any) -> str:
+        name = _key(key)
+        if _TAG_LIKE.fullmatch(name):
+            self.tagged = True
+            name = f"${name}"
+        return name
 
     def _list(self, value: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
         if depth >= self.depth_max:
@@ -135,9 +127,11 @@ class _Encoder:
     def _other(self, value: Any, kind: type[Any], depth: int) -> Any:
         """Everything that is not exactly a JSON type: tagged, reduced to its base, or refused."""
         if kind is Ref:
+            if not is_intact(value):
+                return self._map(value, depth)
             self.tagged = True
             self.refs.append(value)
-            return {TAG: "ref", **value}
+            return {TAG: "ref", "kind": "blob", "hash": value["hash"], "bytes": value["bytes"]}
         if isinstance(value, enum.Enum):
             return self.plain(value.value, depth)
         write = _WRITERS.get(kind)
@@ -160,7 +154,7 @@ class _Encoder:
         if isinstance(value, list | tuple):
             return self._list(value, depth)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return self._map({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, depth)
+            return self._map(_fields(value), depth)
         if isinstance(value, PurePath):
             return str(value)
         raise _Refusal(
@@ -173,9 +167,16 @@ class _Encoder:
         if depth + 1 >= self.depth_max:
             raise _too_deep(self.depth_max)
         members = [self._member(item, depth + 2) for item in value]
-        return sorted(members, key=lambda item: orjson.dumps(item, option=orjson.OPT_SORT_KEYS))
+        try:
+            # By their text: a fixed order, and members that come to the same are written once.
+            texts = {orjson.dumps(item, option=orjson.OPT_SORT_KEYS): item for item in members}
+        except TypeError as error:
+            raise _surrogate(members, str(error)) from None
+        return [texts[text] for text in sorted(texts)]
 
     def _member(self, item: Any, depth: int) -> Any:
+        if isinstance(item, enum.Enum):
+            return self._member(item.value, depth)
         if isinstance(item, tuple):
             if depth + 1 >= self.depth_max:
                 raise _too_deep(self.depth_max)
@@ -185,9 +186,23 @@ class _Encoder:
         return self.plain(item, depth)
 
 
+def _fields(value: Any) -> dict[str, Any]:
+    try:
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    except AttributeError:
+        raise _Refusal(
+            f"a {_class_name(type(value))} that lacks a field", "set every field before it is recorded"
+        ) from None
+
+
+def _safe_repr(value: Any) -> str:
+    try:
+        return repr(value)[:80]
+    except Exception:  # noqa: BLE001  (a repr of the user's may raise anything)
+        return f"<{_class_name(type(value))}>"
+
+
 def _key(key: Any) -> str:
-    if type(key) is str:
-        return key
     if isinstance(key, enum.Enum) and isinstance(key.value, str):
         return str.__str__(key.value)
     if isinstance(key, str):
@@ -210,6 +225,8 @@ def _write_datetime(value: dt.datetime) -> str:
 
 
 def _write_time(value: dt.time) -> str:
+    if value.tzinfo is not None and value.utcoffset() is None:
+        raise _Refusal("a time in a zone whose offset depends on the date", "store an aware datetime")
     return _exact(value, value.isoformat(), dt.time.fromisoformat)
 
 
@@ -258,7 +275,6 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "set": lambda items: {_untag(item) for item in items},
     "frozenset": lambda items: frozenset(_untag(item) for item in items),
     "tuple": lambda items: tuple(_untag(item) for item in items),
-    "map": lambda items: {key: _untag(item) for key, item in items.items()},
 }
 
 
@@ -301,7 +317,7 @@ def _not_serializable(what: str, refusal: _Refusal) -> NotSerializableError:
     path = ""
     for part in reversed(refusal.path):
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
-    path = path.removeprefix(".") or what
+    path = path.removeprefix(".").encode("utf-8", "backslashreplace").decode() or what
     return NotSerializableError(f"{path} holds {refusal.why}", hint=refusal.hint, path=path)
 
 
@@ -330,15 +346,19 @@ def decode(data: bytes | str) -> Any:
 
     Raises `CorruptJournalError` for bytes that `encode` cannot have written.
     """
-    raw = data.encode() if isinstance(data, str) else data
     try:
+        raw = data.encode() if isinstance(data, str) else data
         wire = orjson.loads(raw)
-        return _untag(wire) if _TAG_BYTES in raw else wire
-    except (ValueError, TypeError, ArithmeticError, KeyError, AttributeError) as error:
+        return _untag(wire) if _TAG_END in raw else wire
+    except (ValueError, TypeError, ArithmeticError, KeyError, AttributeError, RecursionError) as error:
         raise CorruptJournalError(
             f"stored JSON cannot be read ({type(error).__name__})",
             hint="run `foldlog verify` on the store; restore a backup if it reports damage",
         ) from None
+
+
+def _unescape(key: str) -> str:
+    return key[1:] if key[:1] == "$" and _TAG_LIKE.fullmatch(key) else key
 
 
 def _untag(wire: Any) -> Any:
@@ -346,32 +366,13 @@ def _untag(wire: Any) -> Any:
     if kind is dict:
         name = wire.get(TAG)
         if name is None:
-            return {key: _untag(item) for key, item in wire.items()}
+            return {
+                (key[1:] if key[:1] == "$" and _TAG_LIKE.fullmatch(key) else key): _untag(item)
+                for key, item in wire.items()
+            }
         if name == "ref":
             return Ref({key: item for key, item in wire.items() if key != TAG})
         return _READERS[name](wire["value"])
     if kind is list:
         return [_untag(item) for item in wire]
     return wire
-
-
-def copy_value(value: Any) -> Any:
-    """A copy of a decoded value that shares nothing mutable with it."""
-    kind = type(value)
-    if kind is dict:
-        return {key: (item if type(item) in _IMMUTABLE else copy_value(item)) for key, item in value.items()}
-    if kind is list:
-        return [item if type(item) in _IMMUTABLE else copy_value(item) for item in value]
-    if kind is Ref:
-        return Ref(dict(value), value.body, value.parts)
-    if kind is set:
-        return set(value)
-    return value
-
-
-_IMMUTABLE: Final = frozenset({str, int, float, bool, type(None)})
-
-
-def hash_name(data: bytes) -> str:
-    """The name of a blob: the hash of its canonical JSON, `sha256:<64 hex digits>`."""
-    return "sha256:" + hashlib.sha256(data).hexdigest()

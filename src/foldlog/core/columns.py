@@ -84,8 +84,8 @@ def _call_columns(row: Row) -> Columns:
     return found
 
 
-def session_columns(session_id: str, session: Row, *, checkpoint_event_id: int, stored: Columns) -> Columns:
-    """One row of the table sessions; `stored` are the parts of the view that are no rows, as JSON."""
+def session_columns(session_id: str, session: Row, *, checkpoint_event_id: int, folded: str) -> Columns:
+    """One row of the table sessions, but for `writer`; `folded` is what of the view is no row, as JSON."""
     lineage = session.get("lineage")
     source = lineage.get("source") if isinstance(lineage, dict) else None
     return {
@@ -103,8 +103,8 @@ def session_columns(session_id: str, session: Row, *, checkpoint_event_id: int, 
         "source_session_id": _text(source.get("session_id")) if isinstance(source, dict) else None,
         "artifact_version": _number(session.get("artifact_version")),
         "checkpoint_event_id": checkpoint_event_id,
+        "folded": folded,
         "data": dump(session),
-        **stored,
     }
 
 

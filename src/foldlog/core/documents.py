@@ -59,6 +59,11 @@ class _Tree:
 
 def node_of(view: View) -> Node:
     """The node of a folded session."""
+    with view.held():
+        return _node_of(view)
+
+
+def _node_of(view: View) -> Node:
     session = view.session_row()
     turn = view.last_turn() or {}
     ref, preview = view._final
@@ -69,7 +74,7 @@ def node_of(view: View) -> Node:
     return Node(
         session_id=session.get("id"),
         status=session.get("status"),
-        totals=view.totals,
+        totals=view.totals.copy(),
         edges=[edge_of(call) for call in view.edge_calls()],
         turn_count=view.row_count("turn"),
         latest_turn_id=turn.get("id"),
@@ -130,7 +135,7 @@ def _assemble(node: Node, find: Callable[[str], Node | None], seen: set[str]) ->
     if node.session_id is not None:
         seen.add(node.session_id)
     if node.given is not None:
-        return _given(node, node.given)
+        return _given(node, node.given, seen)
     own = node.totals
     group = Group()
     group.merge(own.root)
@@ -277,8 +282,10 @@ def _node_of_documents(session_id: str, documents: Mapping[str, Any]) -> Node:
     return node
 
 
-def _given(node: Node, documents: Mapping[str, Any]) -> _Tree:
+def _given(node: Node, documents: Mapping[str, Any], seen: set[str]) -> _Tree:
     """What finished documents say of a session and of all below it."""
+    children = (documents.get("tree") or {}).get("children", [])
+    complete = _walk(children, seen)
     usage: Document = documents.get("usage") or {"status": "unknown"}
     total = usage.get("total_tree") or {}
     return _Tree(
@@ -288,6 +295,18 @@ def _given(node: Node, documents: Mapping[str, Any]) -> _Tree:
             total, (usage.get("cost") or {}).get("total_tree"), (usage.get("cache") or {}).get("total_tree")
         ),
         total.get("total_call_count", 0),
-        (documents.get("tree") or {}).get("children", []),
-        complete=bool(total),
+        children,
+        complete=bool(total) and complete,
     )
+
+
+def _walk(children: list[Document], seen: set[str]) -> bool:
+    """Note the sessions that a finished tree shows; whether none of them is missing."""
+    complete = True
+    for child in children:
+        if child.get("usage") is not None:
+            seen.add(child["session_id"])
+        elif child.get("session_id") is not None and child.get("status") != "referenced":
+            complete = False
+        complete &= _walk(child.get("children", []), seen)
+    return complete

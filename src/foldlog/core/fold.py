@@ -71,12 +71,15 @@ def advance(view: View, event: Event) -> None:
 
 def plan(state: State, event: Event) -> Change:
     """What `event` changes; raises before anything is changed."""
-    change = Change(event["id"])
-    planner = _PLANNERS.get(event["type"])
+    event_id, event_type = event.get("id"), event.get("type")
+    if type(event_id) is not int or type(event_type) is not str or type(event.get("at")) is not str:
+        raise InvalidEventError("an event lacks its id, type or at", hint="fold events as store.events() gives them")
+    change = Change(event_id)
+    planner = _PLANNERS.get(event_type)
     if planner is not None:
-        if not state.session_row() and event["type"] != "session.started":
+        if not state.session_row() and event_type != "session.started":
             raise InvalidEventError(
-                f"{event['type']} comes before session.started", hint="a session's first event starts it"
+                f"{event_type} comes before session.started", hint="a session's first event starts it"
             )
         planner(state, event, change)
     return change
@@ -199,8 +202,9 @@ def _plan_session_restored(state: State, event: Event, change: Change) -> None:
             "session.restored: messages is a list, counters and session_patch are maps",
             hint="see the events page",
         )
-    if "id" in patch and patch["id"] != state.session_row()["id"]:
-        raise InvalidEventError("session.restored cannot change the session's id", hint="leave id out of the patch")
+    for key in ("id", "artifact_version"):
+        if key in patch and patch[key] != state.session_row().get(key):
+            raise InvalidEventError(f"session.restored cannot change {key}", hint=f"leave {key} out of the patch")
     seen: set[RowId] = set()
     for row in messages:
         if type(row) is not dict or any(key not in row for key in ("id", "role", "content")):
@@ -260,10 +264,11 @@ def _plan_turn_updated(state: State, event: Event, change: Change) -> None:
     added = event.get("added", {})
     if type(added) is not dict:
         raise InvalidEventError("turn.updated: added is not a map", hint="pass added={list name: [ids]}")
+    row = row | changes
     for key, ids in added.items():
         _check_ids(event, key, ids)
-        if type(row.get(key, [])) is not list and row[key] is not None:
-            raise InvalidEventError(f"turn {turn_id!r}: {key!r} is not a list", hint="add ids to a list of ids")
+        if row.get(key) is not None:
+            _check_ids(event, key, row[key])
         change.links.append(Link(turn_id, key, "add", ids))
 
 
@@ -285,6 +290,7 @@ def _plan_turn_put(state: State, event: Event, change: Change) -> None:
 
 def _plan_call_started(state: State, event: Event, change: Change) -> None:
     row = _new_row(state, event, change, "call", "type")
+    _check_type(event, row)
     change.puts.append(("call", row["id"], row))
     _join(change, "call", row)
     _count_child(state, change, row)
@@ -307,7 +313,15 @@ def _plan_call_put(state: State, event: Event, change: Change) -> None:
     _replace_call(state, event, change, _known_row(state, event, "call", row["id"]), row)
 
 
+def _check_type(event: Event, row: Row) -> None:
+    if type(row.get("type")) is not str:
+        raise InvalidEventError(
+            f"{event['type']}: a call's type is a str", hint="root, leaf, child, or one of your own"
+        )
+
+
 def _replace_call(state: State, event: Event, change: Change, old: Row, row: Row) -> None:
+    _check_type(event, row)
     before, after = old.get("turn_id"), row.get("turn_id")
     if before != after:
         # The call moves: its old turn keeps the list it had, its new one names it.

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from foldlog.core.errors import LimitError
+
 # Values up to this many JSON bytes travel inside the event; larger ones become blobs. One SQLite page:
 # a row that stays on its page is read with it.
 INLINE_BYTES_MAX = 4096
@@ -34,6 +36,10 @@ QUERY_SECONDS_MAX = 30.0
 QUERY_VALUE_BYTES_MAX = 64 * 1024 * 1024
 
 
+# Beyond this, SQLite itself refuses a value.
+_BYTES_MAX = 900_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The limits an application may lower or raise, in bytes and levels.
@@ -46,3 +52,10 @@ class Limits:
     blob_bytes_max: int = BLOB_BYTES_MAX
     nesting_max: int = NESTING_MAX
     tree_depth_max: int = TREE_DEPTH_MAX
+
+    def __post_init__(self) -> None:
+        highest = {"nesting_max": NESTING_MAX, "tree_depth_max": TREE_DEPTH_MAX}
+        for name in ("event_bytes_max", "blob_bytes_max", "nesting_max", "tree_depth_max"):
+            value, most = getattr(self, name), highest.get(name, _BYTES_MAX)
+            if type(value) is not int or not 1 <= value <= most:
+                raise LimitError(f"Limits({name}={value!r}) is out of range", hint=f"use an int from 1 to {most:,}")

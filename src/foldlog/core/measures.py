@@ -34,7 +34,8 @@ _SCALE: Final = 1 << _SCALE_BITS
 
 def is_edge(call: Row) -> bool:
     """Whether a call leads to a child session, by its type or by naming one."""
-    return call.get("type") in _EDGE_TYPES or call.get("child_session_id") is not None
+    kind = call.get("type")
+    return (isinstance(kind, str) and kind in _EDGE_TYPES) or call.get("child_session_id") is not None
 
 
 def first_number(group: object, aliases: tuple[str, ...]) -> int | float | None:
@@ -96,15 +97,15 @@ class Measure:
         return found
 
     def dump(self) -> list[int | str]:
-        """The exact sum as a JSON list; the scaled part as a mantissa and a shift."""
+        """The exact sum as a JSON list: in hex, because sums outgrow 64 bits; the scaled part shifted."""
         shift = (self.scaled & -self.scaled).bit_length() - 1 if self.scaled else 0
-        return [self.count, self.whole, self.float_count, hex(self.scaled >> shift), shift]
+        return [self.count, hex(self.whole), self.float_count, hex(self.scaled >> shift), shift]
 
     @classmethod
     def load(cls, dumped: list[Any]) -> "Measure":
         """The sum that `dump` wrote."""
         count, whole, float_count, mantissa, shift = dumped
-        return cls(count, whole, int(mantissa, 16) << shift, float_count)
+        return cls(count, int(whole, 16), int(mantissa, 16) << shift, float_count)
 
     @classmethod
     def of_document(cls, found: object) -> "Measure":
@@ -174,6 +175,12 @@ class Group:
         self.cache_miss_count += other.cache_miss_count
         self.cache_unknown_count += other.cache_unknown_count
         self.cache_tokens.merge(other.cache_tokens)
+
+    def copy(self) -> "Group":
+        """Sums of their own."""
+        group = Group()
+        group.merge(self)
+        return group
 
     def usage_document(self) -> dict[str, Any]:
         """Tokens; the status comes from input, output and total, cached does not count."""
@@ -248,7 +255,7 @@ class Totals:
 
     def add(self, call: Row, sign: int = 1) -> None:
         """Put a call's part in, or take it out again with `sign=-1`."""
-        kind = call.get("type")
+        kind = call.get("type") if isinstance(call.get("type"), str) else None
         self.call_count += sign
         if kind in ROOT_TYPES:
             self.root.add(call, sign)
@@ -257,6 +264,11 @@ class Totals:
         self.edge_count += sign * is_edge(call)
         self.spawned_count += sign * (kind in SPAWNED_TYPES)
         self.attached_count += sign * (kind in ATTACHED_TYPES)
+
+    def copy(self) -> "Totals":
+        """Sums of their own."""
+        counts = (self.call_count, self.edge_count, self.spawned_count, self.attached_count)
+        return Totals(self.root.copy(), self.leaf.copy(), *counts)
 
     def dump(self) -> dict[str, Any]:
         """The exact sums as JSON."""

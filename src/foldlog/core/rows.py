@@ -13,6 +13,9 @@ Row: TypeAlias = dict[str, Any]
 KINDS: Final = ("message", "turn", "eval", "call", "snapshot")
 COUNTERS: Final = ("event", "message", "turn", "call", "eval", "snapshot", "child")
 
+# Of a change: this part of the view stays as it is. None is a value like any other.
+KEEP: Final = object()
+
 # A turn's lists that the fold keeps, and which rows join them.
 LINK_KEYS: Final = ("assistant_message_ids", "observation_message_ids", "eval_ids", "call_ids")
 _ROLE_KEYS: Final = {
@@ -129,9 +132,9 @@ class Change:
         self.counters: dict[str, int] = {}
         self.session: Row | None = None
         self.messages: list[Row] | None = None
-        self.final_ref: Any = None
+        self.final_ref: Any = KEEP
         self.preview: Any = None
-        self.error: Any = None
+        self.error: Any = KEEP
 
 
 class Changed(NamedTuple):

@@ -10,14 +10,17 @@ A turn's id lists are not part of its stored row: they are kept as growing lists
 """
 
 import threading
-from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
-from foldlog.core.codec import copy_value
 from foldlog.core.ids import RowId
+from foldlog.core.mapping import Rows
 from foldlog.core.measures import Totals, is_edge
+from foldlog.core.refs import copy_value
 from foldlog.core.rows import (
     COUNTERS,
+    KEEP,
     KINDS,
     LINK_KEYS,
     Change,
@@ -49,7 +52,7 @@ class View:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._entries: dict[str, dict[RowId, Entry]] = {kind: {} for kind in KINDS}
         self._links: dict[RowId, dict[str, IdList]] = {}
         self._session: Row = {}
@@ -74,27 +77,27 @@ class View:
     @property
     def messages(self) -> Mapping[RowId, Row]:
         """Messages by id."""
-        return _Rows(self, "message")
+        return Rows(self, "message")
 
     @property
     def turns(self) -> Mapping[RowId, Row]:
         """Turns by id, with the ids of their messages, evals and calls."""
-        return _Rows(self, "turn")
+        return Rows(self, "turn")
 
     @property
     def evals(self) -> Mapping[RowId, Row]:
         """Evals by id."""
-        return _Rows(self, "eval")
+        return Rows(self, "eval")
 
     @property
     def calls(self) -> Mapping[RowId, Row]:
         """Calls by id."""
-        return _Rows(self, "call")
+        return Rows(self, "call")
 
     @property
     def snapshots(self) -> Mapping[RowId, Row]:
         """Snapshots by id."""
-        return _Rows(self, "snapshot")
+        return Rows(self, "snapshot")
 
     @property
     def final_ref(self) -> Any:
@@ -119,10 +122,13 @@ class View:
 
     def document(self) -> dict[str, Any]:
         """The whole view as one plain value: rows as lists, in order."""
-        found: dict[str, Any] = {"session": self.session}
-        for kind in KINDS:
-            found[f"{kind}s"] = list(_Rows(self, kind).values())
-        return found | {"final_ref": self.final_ref, "error": self.error, "counters": self.counters}
+        with self._lock:
+            found: dict[str, Any] = {"session": self._session}
+            for kind in KINDS:
+                found[f"{kind}s"] = [entry.row for _, entry in self.moment(kind)]
+            found |= {"final_ref": self._final[0], "error": self._error, "counters": self._counters}
+            copied: dict[str, Any] = copy_value(found)
+        return copied
 
     def __eq__(self, other: object) -> bool:
         """Whether two views show the same."""
@@ -153,6 +159,12 @@ class View:
         """The ids of all turns, in order."""
         return list(self._entries["turn"])
 
+    def last_row_id(self, kind: str) -> RowId | None:
+        """The id of the row added last, or None."""
+        with self._lock:
+            entries = self._entries[kind]
+            return next(reversed(entries)) if entries else None
+
     def turn_lists(self, turn_id: RowId) -> dict[str, IdList]:
         """A turn's lists themselves, not to be changed."""
         return self._links[turn_id]
@@ -177,9 +189,9 @@ class View:
                 self._link(link, change.event_id)
             if change.session is not None:
                 self._session = change.session
-            if change.final_ref is not None:
+            if change.final_ref is not KEEP:
                 self._final = (change.final_ref, change.preview)
-            if change.error is not None:
+            if change.error is not KEEP:
                 self._error = change.error
 
     def _put(self, kind: str, row_id: RowId, row: Row, event_id: int) -> None:
@@ -269,9 +281,12 @@ class View:
 
     def last_turn(self) -> Row | None:
         """The row of the turn started last, not to be changed."""
-        with self._lock:
-            turns = self._entries["turn"]
-            return turns[next(reversed(turns))].row if turns else None
+        turn_id = self.last_row_id("turn")
+        return None if turn_id is None else self.row("turn", turn_id)
+
+    def held(self) -> AbstractContextManager[Any]:
+        """Keep the fold out for a block that must see one moment."""
+        return self._lock
 
     @property
     def totals(self) -> Totals:
@@ -312,8 +327,8 @@ class View:
 
     def copy(self) -> "View":
         """A view of its own that shows the same; O(rows)."""
-        entries = {kind: self.moment(kind) for kind in KINDS if kind != "turn"}
         with self._lock:
+            entries = {kind: self.moment(kind) for kind in KINDS if kind != "turn"}
             entries["turn"] = [(turn_id, self._stored("turn", turn_id)) for turn_id in self._entries["turn"]]
             other = View.restore(self._session, dict(self._counters), self._final, self._error, entries)
             other._changed = {kind: dict(ids) for kind, ids in self._changed.items()}
@@ -361,53 +376,3 @@ class View:
         ids = self._links[turn_id][key]
         if ids.derived and entry.first_event_id > self._entries["turn"][turn_id].first_event_id:
             ids.add(row_id)
-
-
-class _Rows(Mapping[RowId, Row]):
-    """Rows by id, in order: each read a copy, each iteration one moment."""
-
-    def __init__(self, view: View, kind: str) -> None:
-        self._view = view
-        self._kind = kind
-
-    def __getitem__(self, row_id: RowId) -> Row:
-        row = self._view.read_row(self._kind, row_id)
-        if row is None:
-            raise KeyError(row_id)
-        return row
-
-    def __iter__(self) -> Iterator[RowId]:
-        return iter([row_id for row_id, _ in self._view.moment(self._kind)])
-
-    def __len__(self) -> int:
-        return self._view.row_count(self._kind)
-
-    def __contains__(self, row_id: object) -> bool:
-        return self._view.row(self._kind, row_id) is not None  # type: ignore[arg-type]
-
-    def values(self) -> ValuesView[Row]:
-        return _MomentValues(self)
-
-    def items(self) -> ItemsView[RowId, Row]:
-        return _MomentItems(self)
-
-    def moment(self) -> list[tuple[RowId, Entry]]:
-        """The entries at one moment."""
-        return self._view.moment(self._kind)
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} {self._kind}s>"
-
-
-class _MomentValues(ValuesView[Row]):
-    _mapping: _Rows
-
-    def __iter__(self) -> Iterator[Row]:
-        return iter([copy_value(entry.row) for _, entry in self._mapping.moment()])
-
-
-class _MomentItems(ItemsView[RowId, Row]):
-    _mapping: _Rows
-
-    def __iter__(self) -> Iterator[tuple[RowId, Row]]:
-        return iter([(row_id, copy_value(entry.row)) for row_id, entry in self._mapping.moment()])

@@ -18,7 +18,7 @@ def backup(database: Database, path: Path) -> None:
     """Copy the database to `path`, which must be free."""
     if not path.parent.is_dir():
         raise StoreError(f"there is no folder {path.parent}", hint="make the folder first, or check the path")
-    if path.exists() or path.is_symlink():
+    if os.path.lexists(path):
         raise AlreadyExistsError(f"{path} is there already", hint="choose a new name: a backup replaces nothing")
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
     source = database.new_reader()
@@ -45,10 +45,8 @@ def backup(database: Database, path: Path) -> None:
         sync_folder(path.parent)
     except FileExistsError as error:
         raise AlreadyExistsError(f"{path} is there already", hint="choose a new name") from error
-    except OSError as error:
-        raise StoreError(
-            f"cannot back up to {path} ({error.strerror})", hint="check the folder and the space"
-        ) from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot back up to {path} ({error})", hint="check the folder and the space") from error
     finally:
         source.close()
         for suffix in ("", "-wal", "-shm", "-journal"):

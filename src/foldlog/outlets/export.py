@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foldlog.core.codec import Ref
 from foldlog.core.columns import dump
 from foldlog.core.ids import check_session_id, is_hash, parent_id
+from foldlog.core.refs import Ref
 from foldlog.core.rows import KINDS
 from foldlog.core.view import View
 from foldlog.session.recorder import event_of

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from foldlog.core.chain import digest_of, first_chain, next_chain
-from foldlog.core.codec import decode, hash_name
-from foldlog.core.documents import node_of
+from foldlog.core.codec import decode
 from foldlog.core.errors import FoldlogError
 from foldlog.core.fold import advance
+from foldlog.core.refs import hash_name
 from foldlog.core.view import View
 from foldlog.outlets.export import refs_in
 from foldlog.session import checkpoint
 from foldlog.session.recorder import event_of
-from foldlog.storage import journal
+from foldlog.storage import journal, tables
 from foldlog.storage.journal import StoredEvent, Stream
 
 if TYPE_CHECKING:
@@ -168,28 +168,33 @@ class _Check:
                 self._check_ref(position, inner)
 
     def _compare(self, stream: Stream) -> None:
-        """The tables with the events after them against the fold of the whole journal."""
-        stored, _ = checkpoint.read(self._store.database, stream)
-        replayed = self._view
-        if stored.counters["event"] != replayed.counters["event"]:
-            # The session went on while we read.
-            replayed, _ = checkpoint.replay(self._store.database, stream, through=stored.counters["event"])
-        one, other = stored.document(), replayed.document()
-        for part in one:
-            if one[part] != other[part]:
-                self._problem(None, f"the tables differ from the journal in {part}", _REBUILD)
-        node = checkpoint.read_node(self._store.database, stream)
-        if (
-            node.totals.dump() != node_of(replayed).totals.dump()
-            and node.totals.call_count == replayed.totals.call_count
-        ):
-            self._problem(None, "the usage table differs from the journal", _REBUILD)
-        session = self._store.live(self._session_id)
-        if (
-            session is not None
-            and session.view.counters["event"] == replayed.counters["event"]
-            and session.view != replayed
-        ):
+        """The tables as of their checkpoint, and the live view, against the fold of the journal."""
+        with self._store.database.read() as connection:
+            session = tables.read_session(connection, stream.session_id)
+            stored = {name: tables.read_table(connection, name, stream.session_id) for name in tables.table_names()}
+        if session is None:
+            self._problem(None, "the table sessions lacks it", _REBUILD)
+            return
+        standing = session["checkpoint_event_id"]
+        view = self._view
+        if standing != view.counter("event"):
+            view, _ = checkpoint.replay(self._store.database, stream, through=standing)
+        if view.counter("event") != standing:
+            self._problem(None, f"the tables stand at event {standing}, which is not in the journal", _REBUILD)
+            return
+        for name, expected in checkpoint.expected_tables(stream.session_id, view).items():
+            differing = sorted(
+                (
+                    str(key)
+                    for key in expected.keys() | stored[name].keys()
+                    if expected.get(key) != stored[name].get(key)
+                ),
+            )
+            if differing:
+                rows = ", ".join(differing[:5]) + (f" and {len(differing) - 5} more" if len(differing) > 5 else "")
+                self._problem(None, f"the table {name} differs from the journal: {rows}", _REBUILD)
+        live = self._store.live(self._session_id)
+        if live is not None and live.view.counter("event") == self._view.counter("event") and live.view != self._view:
             self._problem(None, "the live view differs from the journal", "open the session again")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from foldlog.core.codec import decode
 from foldlog.core.columns import (
+    Columns,
     dump,
     final_columns,
     row_columns,
@@ -23,7 +24,7 @@ from foldlog.core.measures import Totals, is_edge
 from foldlog.core.rows import KINDS, Changed, Entry
 from foldlog.core.view import View
 from foldlog.session.recorder import event_of
-from foldlog.storage import journal, schema, tables
+from foldlog.storage import journal, tables
 from foldlog.storage.journal import Head, Stream
 from foldlog.storage.sqlite import Database
 
@@ -32,20 +33,35 @@ def write(connection: sqlite3.Connection, session_id: str, view: View, changed: 
     """Write the changed rows and the derived tables, inside the caller's transaction."""
     if changed.messages_replaced:
         tables.forget_messages(connection, session_id)
-    for kind, rows in changed.rows.items():
-        table = schema.ROW_TABLES[kind]
-        tables.write_rows(connection, table, [row_columns(kind, session_id, entry) for _, entry in rows])
     if changed.edges_gone:
         tables.forget_edges(connection, session_id, changed.edges_gone)
-    edges = [tree_columns(session_id, entry) for _, entry in changed.rows.get("call", ()) if is_edge(entry.row)]
-    if edges:
-        tables.write_rows(connection, schema.tree, edges)
+    for table, rows in _table_rows(session_id, view, changed).items():
+        if table == "sessions":
+            rows[0]["writer"] = writer
+        if rows:
+            tables.write_rows(connection, table, rows)
+
+
+def _table_rows(session_id: str, view: View, changed: Changed) -> dict[str, list[Columns]]:
+    """What a checkpoint stores, as rows by table."""
+    found = {
+        f"{kind}s": [row_columns(kind, session_id, entry) for _, entry in rows] for kind, rows in changed.rows.items()
+    }
+    calls = changed.rows.get("call", ())
+    found["tree"] = [tree_columns(session_id, entry) for _, entry in calls if is_edge(entry.row)]
     node = node_of(view)
-    tables.write_rows(connection, schema.final, [final_columns(node)])
-    tables.write_rows(connection, schema.usage, [usage_columns(node)])
-    stored = {"folded": dump(_folded(view)), "writer": writer}
-    row = session_columns(session_id, view.session_row(), checkpoint_event_id=view.counter("event"), stored=stored)
-    tables.write_rows(connection, schema.sessions, [row])
+    found["final"], found["usage"] = [final_columns(node)], [usage_columns(node)]
+    row = session_columns(
+        session_id, view.session_row(), checkpoint_event_id=view.counter("event"), folded=dump(_folded(view))
+    )
+    found["sessions"] = [row]
+    return found
+
+
+def expected_tables(session_id: str, view: View) -> dict[str, dict[Any, Columns]]:
+    """What the tables should hold of a freshly folded session: rows by table and key, without `writer`."""
+    found = _table_rows(session_id, view, view.take_changed())
+    return {name: {tables.key_of(row): row for row in found.get(name, ())} for name in tables.table_names()}
 
 
 def _folded(view: View) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Everything here is the content of events; recording them is the session's work.
 """
 
+import hashlib
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from foldlog.core.errors import UnknownRowError
 from foldlog.core.rows import Entry
 from foldlog.core.upcast import ARTIFACT_VERSION
 from foldlog.core.view import View
+from foldlog.session.host import Host
+from foldlog.storage import journal
 
 Row = dict[str, Any]
 
@@ -137,3 +140,17 @@ def _highest(ids: Any) -> int:
 def interrupted(view: View) -> dict[str, list[Any]]:
     """The turns and calls that a dead writer left running."""
     return {"turns": view.running_ids("turn"), "calls": view.running_ids("call")}
+
+
+def fingerprint(host: Host, session_id: str) -> str:
+    """A hash over the chain heads of a session and of all below it."""
+    digest = hashlib.sha256()
+    for one in [session_id, *sorted(journal.stream_ids(host.database, below=session_id))]:
+        head = journal.head_of(host.database, journal.find_stream(host.database, one))
+        digest.update(f"{one}\n{head.chain.hex() if head else ''}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def find_source(host: Host, session_id: str, turn: Any) -> Source:
+    """A snapshot of another session, for resume, fork and attach."""
+    return source_of(host.view(session_id), fingerprint(host, session_id), turn)

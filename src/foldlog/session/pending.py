@@ -6,8 +6,8 @@ the same batch started), so plans are made against this: the view with the pendi
 
 from typing import Any, NamedTuple
 
-from foldlog.core.codec import copy_value
 from foldlog.core.ids import RowId
+from foldlog.core.refs import copy_value
 from foldlog.core.rows import LINK_KEYS, Change, IdList, Link, Row, apply_link, forget_lists
 from foldlog.core.view import View
 from foldlog.storage.journal import Stamped
@@ -35,7 +35,7 @@ class Pending:
         self._steps: dict[RowId, list[Link | Row]] = {}
         self._counters: dict[str, int] = {}
         self._session: Row | None = None
-        self._messages: set[RowId] | None = None
+        self._restored = False
 
     def add(self, event: PendingEvent) -> None:
         """Put one more event on top."""
@@ -52,7 +52,7 @@ class Pending:
 
     def _take(self, change: Change) -> None:
         if change.messages is not None:
-            self._messages = set()
+            self._restored = True
             for key in [key for key in self._rows if key[0] == "message"]:
                 del self._rows[key]
             for row in change.messages:
@@ -79,7 +79,7 @@ class Pending:
     def row(self, kind: str, row_id: RowId) -> Row | None:
         """A row as stored, or None."""
         found = self._rows.get((kind, row_id))
-        if found is None and not (kind == "message" and self._messages is not None):
+        if found is None and not (kind == "message" and self._restored):
             found = self._view.row(kind, row_id)
         return found
 
@@ -96,6 +96,14 @@ class Pending:
     def counter(self, name: str) -> int:
         """One counter, pending events included."""
         return max(self._view.counter(name), self._counters.get(name, 0))
+
+    def last_row_id(self, kind: str) -> RowId | None:
+        """The id of the row added last, pending rows included, or None."""
+        if kind == "message" and self._restored:
+            rows = [row_id for found, row_id in self._rows if found == kind]
+            return rows[-1] if rows else None
+        new = self._new.get(kind)
+        return new[-1] if new else self._view.last_row_id(kind)
 
     def read_row(self, kind: str, row_id: RowId) -> Row | None:
         """A copy of a row as a reader would see it once the pending events are committed, or None."""

@@ -6,6 +6,7 @@ its events are committed together and only then folded into the view. What event
 verbs' business (`foldlog.session.verbs`), how they are stored the journal's.
 """
 
+import re
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 
 from foldlog.core.chain import digest_of, first_chain, next_chain
 from foldlog.core.clock import format_time
-from foldlog.core.codec import copy_value, decode, encode
+from foldlog.core.codec import decode, encode
 from foldlog.core.errors import (
     CommitUncertainError,
     ExpectedIdError,
@@ -25,6 +26,7 @@ from foldlog.core.errors import (
 from foldlog.core.fold import plan
 from foldlog.core.ids import check_event_type
 from foldlog.core.limits import ENVELOPE_NESTING
+from foldlog.core.refs import copy_value
 from foldlog.core.view import View
 from foldlog.session.host import Host
 from foldlog.session.pending import Pending, PendingEvent
@@ -34,6 +36,7 @@ from foldlog.storage.lease import Lease
 
 Event = dict[str, Any]
 _RESERVED = frozenset({"id", "type", "at"})
+_KEY = re.compile(r"[ -~]{1,512}")
 
 
 class Recorder:
@@ -80,14 +83,18 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        after: list[Callable[[], None]] = []
         try:
             start = self._holds.pop()
             if error is not None:
                 self._cut(start)
             elif not self._holds:
                 self._settle()
+                after, self._after = self._after, []
         finally:
             self._lock.release()
+        for callback in after:
+            callback()
 
     @property
     def is_nested(self) -> bool:
@@ -171,8 +178,10 @@ class Recorder:
         return event
 
     def _find_key(self, idempotency_key: str) -> Event | None:
-        if type(idempotency_key) is not str or not 0 < len(idempotency_key) <= 512:
-            raise InvalidEventError("an idempotency key is a str of 1 to 512 characters", hint="use a short unique str")
+        if type(idempotency_key) is not str or not _KEY.fullmatch(idempotency_key):
+            raise InvalidEventError(
+                "an idempotency key is a str of 1 to 512 printable ASCII characters", hint="use a short unique str"
+            )
         for pending in self.pending.events:
             if pending.stamped.idempotency_key == idempotency_key:
                 return pending.event
@@ -198,7 +207,7 @@ class Recorder:
         self.pending.cut(0)
 
     def after_commit(self, callback: Callable[[], None]) -> None:
-        """Run something once the outermost hold has committed; still under the lock."""
+        """Run something once the outermost hold has committed and let go of the lock."""
         if callback not in self._after:
             self._after.append(callback)
 
@@ -220,9 +229,6 @@ class Recorder:
                 self._uncertain = CommitUncertainError("the commit was interrupted", hint="call reload()")
                 self._cut(0)
                 raise
-        after, self._after = self._after, []
-        for callback in after:
-            callback()
 
     def _fold(self, events: list[PendingEvent], joined: "list[Recorder]") -> None:
         for pending in events:

@@ -25,9 +25,9 @@ class _Scope:
         """Change keys of the row; returns the new row."""
         raise NotImplementedError
 
-    def error(self, error: Any) -> None:
-        """End it in error: an exception, or any JSON value."""
-        self._end("error", error=error_value(error))
+    def error(self, error: Any, **fields: Any) -> None:
+        """End it in error: an exception, or any JSON value; with what it brought all the same."""
+        self._end("error", error=error_value(error), **fields)
 
     def _end(self, status: str, **fields: Any) -> None:
         self.update(**{"status": status, "ended_at": self.session._now(), **fields})
@@ -91,6 +91,10 @@ class TurnScope(_Scope):
         """Append an eval to this turn."""
         return self.session.add_eval(turn_id=self.id, **fields)
 
+    def ok(self, **fields: Any) -> None:
+        """End the turn well, without a value."""
+        self._end("final", **fields)
+
     def final(self, value: Any, **fields: Any) -> None:
         """End the turn with a final value, which becomes the session's."""
         # The blob's reference carries its bytes only here: both events name it.
@@ -100,4 +104,4 @@ class TurnScope(_Scope):
             self._end("final", final_ref=ref, final_preview=project_value(value), **fields)
 
     def _end_quietly(self) -> None:
-        self._end("final")
+        self.ok()

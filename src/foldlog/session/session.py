@@ -5,11 +5,9 @@ The verbs that add to it are in `foldlog.session.verbs`, the path of an event to
 """
 
 import contextlib
-import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,11 +17,11 @@ from foldlog.core.errors import (
     FoldlogError,
     InvalidEventError,
     SessionInUseError,
-    UnknownRowError,
+    StaleWriterError,
 )
 from foldlog.core.ids import RowId, check_session_id, child_name
 from foldlog.core.view import View
-from foldlog.session import checkpoint, lineage, variables
+from foldlog.session import checkpoint, lineage
 from foldlog.session.host import Host
 from foldlog.session.lineage import Source
 from foldlog.session.recorder import Recorder
@@ -56,7 +54,7 @@ class Session(Verbs):
         self._host = host
         self._recorder = recorder
         self._writer = writer
-        self._parent_call: tuple[Session, RowId] | None = None
+        self._checkpointed: tuple[int, str | None] | None = None
         self.owns_store = False  # set by new_state(): the store closes with the session
 
     @property
@@ -88,7 +86,7 @@ class Session(Verbs):
                 hint="open it with open_session(id), or choose another id",
             )
         holder = lease.holder_now(row["created_at"])
-        held = lease.acquire(lease_folder(host), session_id, holder)
+        held = lease.acquire(lease.folder_of(host.database.path), session_id, holder)
         session = cls(host, Recorder(host, Stream(session_id), View(), None, held), json.dumps(holder))
         with session._released_on_error():
             if source is not None:
@@ -118,7 +116,7 @@ class Session(Verbs):
         """Go on with a session that is in the store."""
         stream = journal.find_stream(host.database, session_id)
         holder = lease.holder_now(format_time(host.config.clock()))
-        folder = lease_folder(host)
+        folder = lease.folder_of(host.database.path)
         overtaken: dict[str, Any] | None = None
         try:
             held = lease.acquire(folder, session_id, holder)
@@ -170,7 +168,7 @@ class Session(Verbs):
 
         `turn`: the newest snapshot of that turn, else the newest of all. The source is not changed.
         """
-        found = find_source(self._host, source, turn)
+        found = lineage.find_source(self._host, id_of(source), turn)
         turn_id = call_fields.pop("turn_id", None)
         return self._start_below("attached", "attached_child", turn_id, call_fields, found)
 
@@ -202,7 +200,6 @@ class Session(Verbs):
             stack.enter_context(child._released_on_error())
             recorder.record("call.started", {"call": call})
             child._recorder.commit_unseen(child._write_tables, parent=recorder)
-        child._parent_call = (self, call["id"])
         child._announce()
         return child
 
@@ -232,46 +229,6 @@ class Session(Verbs):
         """Start a call; a context manager that ends it."""
         return CallScope(self, self.add_call(type, **fields))
 
-    # Variables.
-
-    def snapshot(self, values: Mapping[str, Any], *, turn_id: RowId | None = None) -> Row:
-        """Capture variables, so that `restore`, `resume_session` and `fork_session` can give them back.
-
-        A value that JSON cannot carry is listed as unrestorable with the reason; nothing is left out.
-
-        >>> with foldlog.new_state(folder / "vars.db", id="demo") as session:
-        ...     row = session.snapshot({"x": 42, "file": open})
-        ...     row["summary"]["var_unrestorable"], session.restore()
-        (1, {'x': 42})
-        """
-        body, summary = variables.capture(values, self.value_ref)
-        with self._recorder:
-            messages = self._recorder.pending
-            last = max((row_id for row_id in self.view.messages if isinstance(row_id, int)), default=None)
-            row: Row = {
-                "kind": "variables",
-                "message_through_id": last if messages.row("message", last or 0) else None,
-                "eval_id": None,
-                "ref": self.value_ref(body),
-                "summary": summary,
-            }
-            return self.add_snapshot(**row, **({} if turn_id is None else {"turn_id": turn_id}))
-
-    def restore(self) -> dict[str, Any]:
-        """The variables of the newest snapshot: this session's own, or the one it was made from.
-
-        Unrestorable ones are not in it; the snapshot's `summary` counts them.
-        """
-        entries = self.view.moment("snapshot")
-        origin = self.view.session_row().get("restored_from")
-        ref = entries[-1][1].row.get("ref") if entries else (origin or {}).get("ref")
-        if ref is None:
-            raise UnknownRowError(
-                f"session {self.id!r} has no snapshot to restore",
-                hint="take one with session.snapshot(values)",
-            )
-        return variables.give_back(self.read_ref(ref), self.read_ref)
-
     # Documents.
 
     def usage(self) -> dict[str, Any]:
@@ -288,7 +245,7 @@ class Session(Verbs):
 
     def fingerprint(self) -> str:
         """A hash over the journals of this session and of all below it: any new event changes it."""
-        return fingerprint(self._host, self.id)
+        return lineage.fingerprint(self._host, self.id)
 
     # Checkpointing, reloading, ending.
 
@@ -305,16 +262,30 @@ class Session(Verbs):
         self._host.checkpointed(self.id)
 
     def _write_checkpoint(self, writer: str | None) -> None:
+        standing = (self._recorder.event_id, writer)
+        if standing == self._checkpointed:
+            return
         changed = self.view.take_changed()
         try:
             with (
                 translated(f"session {self.id!r}: checkpoint"),
                 self._host.database.transaction() as connection,
             ):
+                self._check_not_overtaken(driver_of(connection))
                 checkpoint.write(driver_of(connection), self.id, self.view, changed, writer=writer)
         except BaseException:
             self.view.give_back(changed)
             raise
+        self._checkpointed = standing
+
+    def _check_not_overtaken(self, connection: sqlite3.Connection) -> None:
+        # The tables of a handle that was pushed aside would go back behind the new writer's.
+        stream = self._recorder.stream
+        if journal.last_event_id(connection, stream) != self._recorder.event_id:
+            raise StaleWriterError(
+                f"session {self.id!r}: another writer has appended to this session",
+                hint="close this handle and open the session again",
+            )
 
     def _write_tables(self, connection: sqlite3.Connection) -> None:
         checkpoint.write(connection, self.id, self.view, self.view.take_changed(), writer=self._writer)
@@ -336,7 +307,8 @@ class Session(Verbs):
                 with self._recorder as recorder:
                     if recorder.is_nested:
                         raise InvalidEventError(f"session {self.id!r}: close() inside a batch", hint="leave it first")
-                    self._write_checkpoint(None)
+                    with contextlib.suppress(StaleWriterError):  # its events are in the journal, and all there is
+                        self._write_checkpoint(None)
                     recorder.close()
         finally:
             if not self._recorder.is_nested:
@@ -374,36 +346,25 @@ class Session(Verbs):
 
     def _end_call_of_parent(self) -> None:
         """Tell the call that led here, where its session is open in this process and it still runs."""
-        if self._parent_call is None:
-            return
-        parent, call_id = self._parent_call
         view = self.view
+        origin = view.session_row().get("parent")
+        if not isinstance(origin, dict) or "call_id" not in origin:
+            return
+        parent = self._host.live(origin["session_id"])
+        if parent is None or parent.view.row("call", origin["call_id"]) is None:
+            return
         status = "final" if view.final_ref is not None else "ok"
         ending: Row = {"status": status, "ended_at": self._now()}
         if view.final_ref is not None:
             ending["final_ref"] = view.final_ref
         if view.session_row().get("status") == "error":
             ending |= {"status": "error", "error": view.error}
-        if not parent._recorder.is_closed:
-            parent.update_call(call_id, lambda row: ending if row.get("status") == "running" else None)
+        # Interrupted: a crash had cut it short, and the child was opened again and has now ended.
+        parent.update_call(
+            origin["call_id"], lambda row: ending if row.get("status") in ("running", "interrupted") else None
+        )
 
 
-def lease_folder(host: Host) -> Path:
-    """Where the leases of a store are."""
-    path = host.database.path
-    return path.with_name(f"{path.name}-leases")
-
-
-def fingerprint(host: Host, session_id: str) -> str:
-    """A hash over the chain heads of a session and of all below it."""
-    digest = hashlib.sha256()
-    for one in [session_id, *sorted(journal.stream_ids(host.database, below=session_id))]:
-        head = journal.head_of(host.database, journal.find_stream(host.database, one))
-        digest.update(f"{one}\n{head.chain.hex() if head else ''}\n".encode())
-    return f"sha256:{digest.hexdigest()}"
-
-
-def find_source(host: Host, source: "str | Session", turn: RowId | None) -> Source:
-    """A snapshot of another session, for resume, fork and attach."""
-    session_id = source.id if isinstance(source, Session) else source
-    return lineage.source_of(host.view(session_id), fingerprint(host, session_id), turn)
+def id_of(session: "str | Session") -> str:
+    """The id of a session given by itself or by its id."""
+    return session.id if isinstance(session, Session) else session

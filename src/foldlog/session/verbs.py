@@ -1,20 +1,28 @@
-"""The verbs that add to a session: messages, turns, calls, evals, snapshots, values, status.
+"""The verbs that add to a session: messages, turns, calls, evals, status, values, variables.
 
 Each builds one event and records it; the rules are in `foldlog.core.fold`, the path to the disk in
 `foldlog.session.recorder`. How a session begins, goes on and ends is in `foldlog.session.session`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 from foldlog.core.clock import format_time
-from foldlog.core.codec import Ref, copy_value, decode, encode, hash_name
-from foldlog.core.errors import InvalidEventError, LimitError, MissingBlobError, UnknownRowError
+from foldlog.core.codec import decode, encode
+from foldlog.core.errors import (
+    InvalidEventError,
+    LimitError,
+    MissingBlobError,
+    NotSerializableError,
+    UnknownRowError,
+)
 from foldlog.core.ids import RowId, is_hash
 from foldlog.core.preview import project_value
+from foldlog.core.refs import Ref, copy_value, hash_name
 from foldlog.core.rows import LINK_KEYS
 from foldlog.core.view import View
+from foldlog.session import variables
 from foldlog.session.host import Host
 from foldlog.session.recorder import Event, Recorder, own_copy
 from foldlog.storage import journal
@@ -277,6 +285,50 @@ class Verbs:
             state = "not in this store" if body is None else "damaged"
             raise MissingBlobError(f"blob {ref['hash']} is {state}", hint="run `foldlog verify` on the store")
         return decode(body)
+
+    # Variables.
+
+    def snapshot(self, values: Mapping[str, Any], *, turn_id: RowId | None = None) -> Row:
+        """Capture variables, so that `restore`, `resume_session` and `fork_session` can give them back.
+
+        A value that JSON cannot carry is listed as unrestorable with the reason; nothing is left out.
+
+        >>> with foldlog.new_state(folder / "vars.db", id="demo") as session:
+        ...     row = session.snapshot({"x": 42, "file": open})
+        ...     row["summary"]["var_unrestorable"], session.restore()
+        (1, {'x': 42})
+        """
+        try:
+            body, summary = variables.capture(values, self.value_ref)
+            ref = self.value_ref(body)
+        except NotSerializableError:
+            # A value may nest as deep as is allowed, and then not inside another: each becomes a blob.
+            body, summary = variables.capture(values, lambda value: self.value_ref(value, inline_bytes_max=0))
+            ref = self.value_ref(body)
+        with self._recorder as recorder:
+            row: Row = {
+                "kind": "variables",
+                "message_through_id": recorder.pending.last_row_id("message"),
+                "eval_id": None,
+                "ref": ref,
+                "summary": summary,
+            }
+            return self.add_snapshot(**row, **({} if turn_id is None else {"turn_id": turn_id}))
+
+    def restore(self) -> dict[str, Any]:
+        """The variables of the newest snapshot: this session's own, or the one it was made from.
+
+        Unrestorable ones are not in it; the snapshot's `summary` counts them.
+        """
+        entries = self.view.moment("snapshot")
+        origin = self.view.session_row().get("restored_from")
+        ref = entries[-1][1].row.get("ref") if entries else (origin or {}).get("ref")
+        if ref is None:
+            raise UnknownRowError(
+                f"session {self.id!r} has no snapshot to restore",
+                hint="take one with session.snapshot(values)",
+            )
+        return variables.give_back(self.read_ref(ref), self.read_ref)
 
     def _now(self) -> str:
         return format_time(self._host.config.clock())

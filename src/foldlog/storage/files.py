@@ -16,13 +16,19 @@ from foldlog.storage.sqlite import sync_folder
 
 def make_folder(folder: Path, mode: int) -> None:
     """Make a folder unless it is there; refuses a symlink or anything else in the way."""
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=mode)
-        folder.chmod(mode)
-        sync_folder(folder.parent)
-        return
-    if not stat.S_ISDIR(folder.lstat().st_mode):
-        raise StoreError(f"{folder} is in the way: a symlink or no folder", hint="move it, or export to another folder")
+    try:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=mode)
+            folder.chmod(mode)
+            sync_folder(folder.parent)
+            return
+        if stat.S_ISDIR(folder.lstat().st_mode):
+            return
+    except OSError as error:
+        raise StoreError(
+            f"cannot make the folder {folder} ({error.strerror})", hint="make the folder above it first, or check it"
+        ) from error
+    raise StoreError(f"{folder} is in the way: a symlink or no folder", hint="move it, or export to another folder")
 
 
 def write_file(path: Path, chunks: Iterable[bytes], mode: int) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from foldlog.core.codec import Ref
 from foldlog.core.errors import (
     AlreadyExistsError,
     CommitUncertainError,
@@ -20,6 +19,7 @@ from foldlog.core.errors import (
     StaleWriterError,
     UnknownSessionError,
 )
+from foldlog.core.refs import Ref
 from foldlog.storage.faults import is_constraint, is_uncertain, translate
 from foldlog.storage.sqlite import Database
 
@@ -79,17 +79,18 @@ def append(
     Returns when they are durable at the database's level. On any error nothing was written, except on
     `CommitUncertainError`, where the disk failed during the commit itself.
     """
+    begun: list[Stream] = []
     with database.write() as connection:
         try:
             if len(stamped) == 1 and also is None and not stamped[0].refs and stamped[0].stream.key is not None:
                 connection.execute(_INSERT, _values(stamped[0]))
             else:
-                _append_many(connection, stamped, also)
+                _append_many(connection, stamped, also, begun)
         except (sqlite3.Error, FoldlogError) as error:
-            _roll_back(connection, stamped)
+            _roll_back(connection, begun)
             raise _refusal(error, stamped) from error
         except BaseException:
-            _roll_back(connection, stamped)
+            _roll_back(connection, begun)
             raise
 
 
@@ -107,13 +108,17 @@ def _values(event: Stamped) -> tuple[object, ...]:
 
 
 def _append_many(
-    connection: sqlite3.Connection, stamped: list[Stamped], also: Callable[[sqlite3.Connection], None] | None
+    connection: sqlite3.Connection,
+    stamped: list[Stamped],
+    also: Callable[[sqlite3.Connection], None] | None,
+    begun: list[Stream],
 ) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for event in stamped:
         if event.stream.key is None:
             cursor = connection.execute("INSERT INTO streams (id) VALUES (?)", (event.stream.session_id,))
             event.stream.key = cursor.lastrowid
+            begun.append(event.stream)
         for ref in event.refs:
             _store_blob(connection, ref)
     connection.executemany(_INSERT, map(_values, stamped))
@@ -138,13 +143,11 @@ def _store_blob(connection: sqlite3.Connection, ref: Ref) -> None:
         )
 
 
-def _roll_back(connection: sqlite3.Connection, stamped: list[Stamped]) -> None:
+def _roll_back(connection: sqlite3.Connection, begun: list[Stream]) -> None:
     if connection.in_transaction:
         connection.execute("ROLLBACK")
-    for event in stamped:
-        # A stream begun in this transaction is not there; one that has older events stays.
-        if event.event_id == 1:
-            event.stream.key = None
+    for stream in begun:
+        stream.key = None
 
 
 def _refusal(error: sqlite3.Error | FoldlogError, stamped: list[Stamped]) -> FoldlogError:
@@ -156,9 +159,10 @@ def _refusal(error: sqlite3.Error | FoldlogError, stamped: list[Stamped]) -> Fol
             f"{what}: the disk failed during the commit",
             hint="call reload() to see what was kept, then go on",
         )
-    if not is_constraint(error):
+    text = str(error)
+    if not is_constraint(error) or not ("streams.id" in text or "events." in text):
         return translate(error, what)
-    if "streams.id" in str(error):
+    if "streams.id" in text:
         return AlreadyExistsError(
             f"{what}: the session id is taken", hint="open it with open_session(), or choose another id"
         )
@@ -195,6 +199,12 @@ def stream_ids(database: Database, *, below: str | None = None) -> list[str]:
         sql, values = f"{sql} WHERE id > ? AND id < ?", (f"{below}/", f"{below}0")
     with database.read() as connection:
         return [row[0] for row in connection.exec_driver_sql(f"{sql} ORDER BY session_key", values)]
+
+
+def last_event_id(connection: sqlite3.Connection, stream: Stream) -> int:
+    """The id of a session's last event, 0 for none, inside the caller's transaction."""
+    sql = "SELECT max(event_id) FROM events WHERE session_key = ?"
+    return connection.execute(sql, (stream.key,)).fetchone()[0] or 0
 
 
 class Head(NamedTuple):

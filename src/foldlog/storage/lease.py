@@ -54,6 +54,11 @@ def _abandon_all() -> None:
 os.register_at_fork(after_in_child=_abandon_all)
 
 
+def folder_of(path: Path) -> Path:
+    """Where the leases of the database at `path` are."""
+    return path.with_name(f"{path.name}-leases")
+
+
 def holder_now(since: str) -> dict[str, Any]:
     """Who would be named as the holder of a lease taken now."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
@@ -75,14 +80,19 @@ def acquire(folder: Path, session_id: str, holder: dict[str, Any]) -> Lease:
             if _is_at(path, descriptor):
                 break
             os.close(descriptor)  # its holder released it between our open and our lock
+        held = Lease(path, descriptor)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        except OSError:
+            held.release()
+            raise
     except OSError as error:
         raise StoreError(
             f"session {session_id!r}: cannot take the lease in {folder} ({error.strerror})",
             hint="check that the folder of the store may be written",
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
-    return Lease(path, descriptor)
+    return held
 
 
 def push_aside(folder: Path, session_id: str) -> None:

@@ -77,9 +77,8 @@ def upgrade(connection: Connection) -> None:
 def remake_projection(connection: Connection) -> None:
     """Drop and make the projection tables and SQL views, empty, inside the caller's transaction."""
     driver = driver_of(connection)
-    present = driver.execute("SELECT name FROM sqlite_master WHERE type = 'view'").fetchall()
-    for (name,) in present:
-        driver.execute(f'DROP VIEW "{name}"')
+    for name in SQL_VIEWS:  # ours only: an application may have views of its own
+        driver.execute(f"DROP VIEW IF EXISTS {name}")
     for table in projection.sorted_tables:
         driver.execute(f"DROP TABLE IF EXISTS {table.name}")
     for statement in (*_table_statements(projection), *_view_statements()):

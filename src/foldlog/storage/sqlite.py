@@ -97,6 +97,7 @@ class Database:
 
     def _connect_reader(self) -> sqlite3.Connection:
         connection = _connect(self.path, "ro")
+        connection.execute(f"PRAGMA synchronous = {self.durability.upper()}")
         connection.execute("PRAGMA query_only = ON")
         return connection
 
@@ -139,7 +140,7 @@ class Database:
     def transaction(self) -> Iterator[Connection]:
         """One write transaction: committed when the block ends, rolled back when it raises."""
         self.check_open()
-        with self._lock, self._alive().begin() as transaction:
+        with self._lock, translated(f"writing {self.path}"), self._alive().begin() as transaction:
             yield transaction.connection
 
     @contextmanager
@@ -162,11 +163,12 @@ class Database:
             return
         with self._lock:
             self._closed = True
+            # The writer last: the last connection to close takes the -wal file away, if it may write.
+            self._readers.dispose()
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
             self._writers.dispose()
-            self._readers.dispose()
 
 
 def driver_of(connection: Connection) -> sqlite3.Connection:
@@ -178,7 +180,7 @@ def driver_of(connection: Connection) -> sqlite3.Connection:
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"file:{quote(str(path.absolute()))}?mode={mode}",
+        f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,

@@ -26,9 +26,21 @@ def _upsert(table: Table) -> str:
     )
 
 
-def write_rows(connection: sqlite3.Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_rows(connection: sqlite3.Connection, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Insert rows, or replace those whose key is there."""
-    connection.executemany(_upsert(table), list(rows))
+    connection.executemany(_upsert(projection.tables[table]), list(rows))
+
+
+def key_of(row: Mapping[str, Any]) -> Any:
+    """What tells a row of a session from its others."""
+    return row.get("id", row.get("call_id", row["session_id"]))
+
+
+def read_table(connection: Connection, table: str, session_id: str) -> dict[Any, dict[str, Any]]:
+    """All of a session's rows of a projection table by key, as they are stored, without `writer`."""
+    rows = connection.exec_driver_sql(f"SELECT * FROM {table} WHERE session_id = ?", (session_id,)).mappings()
+    found = [{name: value for name, value in row.items() if name != "writer"} for row in rows]
+    return {key_of(row): row for row in found}
 
 
 def forget_messages(connection: sqlite3.Connection, session_id: str) -> None:
@@ -44,9 +56,12 @@ def forget_edges(connection: sqlite3.Connection, session_id: str, call_ids: Iter
     )
 
 
-def set_writer(connection: sqlite3.Connection, session_id: str, writer: str | None) -> None:
-    """Note who writes a session, or that nobody does: a note left behind tells of a crash."""
-    connection.execute("UPDATE sessions SET writer = ? WHERE session_id = ?", (writer, session_id))
+def read_writers(connection: sqlite3.Connection) -> dict[str, str | None]:
+    """Who was writing each session, as far as tables of an older schema say."""
+    columns = [row[1] for row in connection.execute("PRAGMA table_info(sessions)")]
+    if "writer" not in columns or "session_id" not in columns:
+        return {}
+    return dict(connection.execute("SELECT session_id, writer FROM sessions").fetchall())
 
 
 def read_session(connection: Connection, session_id: str) -> dict[str, Any] | None:

@@ -19,9 +19,9 @@ from foldlog.core.errors import (
 )
 from foldlog.core.ids import RowId, check_session_id, parent_id
 from foldlog.core.view import View
-from foldlog.session import checkpoint
+from foldlog.session import checkpoint, lineage
 from foldlog.session.config import Config
-from foldlog.session.session import Session, find_source
+from foldlog.session.session import Session, id_of
 from foldlog.storage import journal, tables
 from foldlog.storage.sqlite import Database
 from foldlog.store import feed
@@ -73,11 +73,12 @@ class Store:
     """
 
     def __init__(self, path: Path, config: Config, *, read_only: bool = False) -> None:
-        self.path = path
         self._config = config
         self._lock = threading.Lock()
+        self._export_lock = threading.Lock()
         self._open: dict[str, Session] = {}
         self._database = open_database(path, config, read_only=read_only)
+        self.path = self._database.path
 
     def __repr__(self) -> str:
         return f"<Store {str(self.path)!r}>"
@@ -115,7 +116,8 @@ class Store:
         if self._config.export_dir is not None:
             from foldlog.outlets import export  # noqa: PLC0415
 
-            export.export_session(self, Path(self._config.export_dir), session_id)
+            with self._export_lock:
+                export.export_session(self, Path(self._config.export_dir), session_id)
 
     # Sessions.
 
@@ -187,7 +189,7 @@ class Store:
         turn: RowId | None,
         extra: dict[str, Any],
     ) -> Session:
-        found = find_source(self, source, turn)
+        found = lineage.find_source(self, id_of(source), turn)
         provider = extra.pop("provider", self.view(found.session_id).session_row().get("provider"))
         row = first_row(
             self,
@@ -263,7 +265,7 @@ class Store:
         self._database.check_open()
         if session is not None:
             journal.find_stream(self._database, check_session_id(session))
-        return session, None if types is None else tuple(types)
+        return session, None if types is None else (types,) if isinstance(types, str) else tuple(types)
 
     def usage(self, id: str) -> dict[str, Any]:
         """Tokens, cost and cache of a session and of all below it, as of now."""

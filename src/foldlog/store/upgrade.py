@@ -6,12 +6,12 @@ refilled from the journal. It succeeds whole or leaves the file as it was.
 
 from pathlib import Path
 
-from foldlog.core.errors import SchemaTooNewError, StoreError
+from foldlog.core.errors import NotAStoreError, SchemaTooNewError, StoreError
 from foldlog.core.fold import fold
 from foldlog.session import checkpoint
 from foldlog.session.config import Config
 from foldlog.session.recorder import event_of
-from foldlog.storage import journal, migrate, sqlite
+from foldlog.storage import journal, migrate, sqlite, tables
 from foldlog.storage.faults import translated
 from foldlog.storage.journal import StoredEvent
 from foldlog.storage.schema import SCHEMA_NUMBER
@@ -20,7 +20,8 @@ from foldlog.storage.sqlite import Database
 
 def open_database(path: Path, config: Config, *, read_only: bool) -> Database:
     """The database at `path`, made if there is none and upgraded if it is older."""
-    if not path.exists() and not path.is_symlink() and not read_only:
+    path = _resolved(path)
+    if not path.exists() and not read_only:
         sqlite.create(path, migrate.make_schema)
     number = sqlite.probe(path)
     if number > SCHEMA_NUMBER:
@@ -43,6 +44,16 @@ def open_database(path: Path, config: Config, *, read_only: bool) -> Database:
     return database
 
 
+def _resolved(path: Path) -> Path:
+    """One name for one file: leases stand beside it, and the working directory may change."""
+    try:
+        if path.is_symlink() and not path.exists():
+            raise NotAStoreError(f"{path} is a symlink to nothing", hint="check the path")
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StoreError(f"{str(path)[:100]!r} is not the path of a file ({error})", hint="check the path") from error
+
+
 def upgrade(database: Database) -> None:
     """Bring an older database to today's schema; whole, or not at all."""
     with translated(f"upgrading {database.path}"), database.transaction() as connection:
@@ -50,11 +61,13 @@ def upgrade(database: Database) -> None:
         # Another process may have been faster; the transaction now shows what it did.
         if driver.execute("PRAGMA user_version").fetchone()[0] >= SCHEMA_NUMBER:
             return
+        writers = tables.read_writers(driver)
         migrate.upgrade(connection)
         migrate.remake_projection(connection)
         for session_id, key in driver.execute("SELECT id, session_key FROM streams ORDER BY session_key").fetchall():
             rows = driver.execute(f"{journal.SELECT} WHERE events.session_key = ? ORDER BY event_id", (key,))
             view = fold(event_of(StoredEvent(*row)) for row in rows)
-            # Who was writing is not known any more: the next open looks for what was interrupted.
-            checkpoint.write(driver, session_id, view, view.take_changed(), writer="unknown")
+            # Where no table said who was writing, the next open looks for what was interrupted.
+            writer = writers.get(session_id, "unknown")
+            checkpoint.write(driver, session_id, view, view.take_changed(), writer=writer)
         migrate.mark_current(connection)

@@ -1,0 +1,331 @@
+"""Make docs/reference/api.md and docs/reference/schema.md from the code; `--check` says whether they are stale.
+
+    python docs/make_reference.py            write both pages
+    python docs/make_reference.py --check    write nothing; exit 1 and name the pages that differ
+
+The words about classes, methods and views come from the package itself. What the schema module does not
+say (what a table is for, an example for each view) stands here, and a table or view without a line
+here is an error, so that no new one goes undocumented.
+"""
+
+import inspect
+import re
+import sqlite3
+import sys
+import types
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import sqlite
+
+import foldlog
+from foldlog.outlets.verify import Problem, Report
+from foldlog.session.scopes import CallScope, TurnScope
+from foldlog.storage.migrate import schema_statements
+from foldlog.storage.schema import APPLICATION_ID, SCHEMA_NUMBER, durable, projection
+from foldlog.storage.sql_views import SQL_VIEWS
+from foldlog.store.feed import RecordedEvent
+
+REFERENCE: Final = Path(__file__).parent / "reference"
+WIDTH: Final = 100
+
+# Public by name, but only between the layers of the library: no promise is made about them.
+INTERNAL: Final[dict[str, frozenset[str]]] = {
+    "Store": frozenset({"database", "register", "forget", "live", "checkpointed"}),
+    "Session": frozenset({"begin", "reopen"}),
+    "View": frozenset(
+        {
+            "session_row", "row", "row_count", "turn_ids", "turn_lists", "counter", "carry_out", "moment", "read_row",
+            "running_ids", "edge_calls", "last_turn", "totals", "take_changed", "give_back", "copy", "restore",
+        }
+    ),
+}  # fmt: skip
+
+HANDED_OUT: Final = (TurnScope, CallScope, RecordedEvent, Report, Problem)
+
+
+# api.md
+
+_API_HEAD: Final = (
+    "Made from the signatures and docstrings of the package by `docs/make_reference.py`; do not edit. Everything "
+    "here is imported from `foldlog`. The examples run as tests, with `folder` a temporary folder."
+)
+
+
+def api_page() -> str:
+    """The API page."""
+    names = list(foldlog.__all__)
+    objects = {name: getattr(foldlog, name) for name in names}
+    errors = [found for found in objects.values() if isinstance(found, type) and issubclass(found, BaseException)]
+    parts = [
+        "<!-- fmt: off -->",
+        "# API",
+        _API_HEAD,
+        "## Functions",
+    ]
+    for name, found in objects.items():
+        if isinstance(found, types.FunctionType):
+            parts += _function(f"foldlog.{name}", found, 3)
+    parts.append("## Classes")
+    for found in objects.values():
+        if isinstance(found, type) and found not in errors:
+            parts += _class(found)
+    parts += ["## Handed out by methods", "Not made by you, so not exported by name."]
+    for kind in HANDED_OUT:
+        parts += _class(kind)
+    parts += ["## Errors", "When each is raised, and what to do then, is on the [errors page](../guides/errors.md)."]
+    rows = [(f"`{kind.__name__}`", _bases(kind), _line(kind)) for kind in errors]
+    parts.append(_table(("Error", "Is a", "What it says"), rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _bases(kind: type) -> str:
+    return ", ".join(f"`{base.__name__}`" for base in kind.__bases__)
+
+
+def _line(found: object) -> str:
+    return " ".join((inspect.getdoc(found) or "").split("\n\n")[0].split())
+
+
+def _class(kind: type) -> list[str]:
+    parts = [f"### {kind.__name__}"]
+    if kind.__module__.endswith(("config", "limits", "verify")):
+        parts.append(_code(f"{kind.__name__}{_signature(kind)}"))
+    parts += _doc(kind)
+    for name, member in _members(kind):
+        shown = f"{kind.__name__}.{name}"
+        if isinstance(member, property):
+            parts.append(f"#### `{shown}`")
+            parts += _doc(member)
+        else:
+            parts += _function(shown, member, 4)
+    return parts
+
+
+def _members(kind: type) -> Iterator[tuple[str, Any]]:
+    """A class's own public properties and methods and those of our classes it is built from, in order."""
+    found: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        if base.__module__.startswith("foldlog"):
+            found |= {name: value for name, value in vars(base).items() if not name.startswith("_")}
+    for name, value in found.items():
+        if name not in INTERNAL.get(kind.__name__, ()) and isinstance(value, property | types.FunctionType):
+            yield name, value
+
+
+def _function(name: str, function: Any, level: int) -> list[str]:
+    short = name.removeprefix("foldlog.")
+    shown = f"{name}{_signature(function)}"
+    return [f"{'#' * level} `{short}`", _code(shown), *_doc(function)]
+
+
+def _signature(function: Any) -> str:
+    found = inspect.signature(function)
+    shown = [_parameter(parameter) for parameter in found.parameters.values() if parameter.name != "self"]
+    kinds = [parameter.kind for parameter in found.parameters.values() if parameter.name != "self"]
+    if inspect.Parameter.POSITIONAL_ONLY in kinds:
+        shown.insert(len(kinds) - kinds[::-1].index(inspect.Parameter.POSITIONAL_ONLY), "/")
+        kinds = [*kinds, inspect.Parameter.POSITIONAL_ONLY]
+    if inspect.Parameter.KEYWORD_ONLY in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds:
+        first = next(parameter.name for parameter in found.parameters.values() if parameter.kind.name == "KEYWORD_ONLY")
+        index = next(index for index, text in enumerate(shown) if re.match(rf"{first}\b", text))
+        shown.insert(index, "*")
+    answer = "" if isinstance(function, type) else f" -> {_annotation(found.return_annotation)}"
+    line = f"({', '.join(shown)}){answer}"
+    if len(line) <= WIDTH - 20:
+        return line
+    return "(\n" + "".join(f"    {text},\n" for text in shown) + f"){answer}"
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    stars = {"VAR_KEYWORD": "**", "VAR_POSITIONAL": "*"}.get(parameter.kind.name, "")
+    text = f"{stars}{parameter.name}"
+    if parameter.annotation is not inspect.Parameter.empty:
+        text += f": {_annotation(parameter.annotation)}"
+    if parameter.default is not inspect.Parameter.empty:
+        text += f" = {_default(parameter.default)}"
+    return text
+
+
+def _default(value: Any) -> str:
+    if callable(value):
+        return str(value.__name__)
+    text = repr(value)
+    return "…" if text.startswith("<") else text  # a factory: the docstring says what it makes
+
+
+def _annotation(found: Any) -> str:
+    if found is None:
+        return "None"
+    text = found if isinstance(found, str) else inspect.formatannotation(found)
+    # The same on every Python: no module names, except those that tell whose class it is.
+    text = re.sub(r"\b(?!sqlite_utils)(?:\w+\.)+(?=[A-Z])", "", text)
+    return text.replace("datetime.datetime", "datetime").replace("'", "")
+
+
+def _doc(found: object) -> list[str]:
+    """A docstring as Markdown: paragraphs as they are, examples as code."""
+    parts = []
+    for paragraph in (inspect.getdoc(found) or "").split("\n\n"):
+        if paragraph.lstrip().startswith(">>>"):
+            parts.append(f"```pycon\n{paragraph}\n```")
+        elif paragraph.strip():
+            parts.append(paragraph)
+    return parts
+
+
+def _code(text: str) -> str:
+    return f"```text\n{text}\n```"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+# schema.md
+
+
+TABLES: Final = {
+    "streams": "One session in the journal: a small integer key for its id.",
+    "events": "The journal. One event; `position` is its place in the store, `event_id` its place in its session. "
+    "Triggers refuse UPDATE and DELETE.",
+    "blobs": "One large value, once: its canonical JSON under the hash of it.",
+    "sessions": "One session as of its last checkpoint. `writer` is the note of who writes it (NULL after a clean "
+    "close), `folded` the parts of the view that are no rows (counters, final reference, error) as JSON.",
+    "messages": "One message.",
+    "turns": "One turn. Its id lists are not here: select the rows that name the turn, in order of `seq`.",
+    "evals": "One piece of code that was run.",
+    "calls": "One call: to a model (root, leaf, leaf_batch_item), to a child session, or of a type of your own.",
+    "snapshots": "One snapshot of the application's own state.",
+    "final": "What has become of one session: counts, without the sessions below it.",
+    "usage": "One session's own sums over its root and leaf calls, without the sessions below it. A sum is NULL where "
+    "nothing is known.",
+    "tree": "One call that leads to a child session. The child may be missing from `sessions`.",
+}
+
+EXAMPLES: Final = {
+    "call_usage": "SELECT model, status, input_tokens, usd\nFROM call_usage WHERE root_id = 'demo' ORDER BY started_at",
+    "session_usage": "SELECT session_id, session_below_count, call_count, total_tokens, usd, status\n"
+    "FROM session_usage ORDER BY usd DESC",
+    "session_tree": "SELECT depth, name, edge_type, status\nFROM session_tree WHERE top_id = 'demo' ORDER BY path",
+    "transcript": "SELECT at, role, content\nFROM transcript WHERE session_id = 'demo' ORDER BY seq",
+    "model_usage": "SELECT provider, model, call_count, unknown_call_count, usd\nFROM model_usage ORDER BY usd DESC",
+    "turn_summary": "SELECT session_id, turn_id, status, message_count, call_count\nFROM turn_summary "
+    "WHERE status <> 'final'",
+    "errors": "SELECT session_id, kind, id, status, error\nFROM errors ORDER BY at",
+    "blob_stats": "SELECT blob_count, bytes, bytes_max FROM blob_stats",
+}
+
+# Columns of views that are no column of a table.
+COMPUTED: Final = {
+    "top_id": "TEXT", "depth": "INTEGER", "path": "TEXT", "parent_session_id": "TEXT", "content": "TEXT",
+    "error": "TEXT", "bytes_max": "INTEGER", "message_id": "INTEGER", "usd": "FLOAT", "kind": "TEXT",
+}  # fmt: skip
+
+
+_SCHEMA_HEAD: Final = (
+    "Made from `foldlog.storage.schema` and `foldlog.storage.sql_views` by `docs/make_reference.py`; do not edit. "
+    f"This is schema number **{SCHEMA_NUMBER}** (`PRAGMA user_version`). A store is a SQLite file whose "
+    f"`PRAGMA application_id` is {APPLICATION_ID} (`0x{APPLICATION_ID:08x}`).\n\n"
+    "How to use it is in the [SQL guide](../guides/sql.md). In short: prefer the views; they change least. The "
+    "tables under [From checkpoints](#from-checkpoints) stand as of each session's last checkpoint. Every example "
+    "here is run by the tests."
+)
+_ROW_TABLES: Final = (
+    "Made from the journal, and made again from it when their form changes. In the row tables `seq` is a row's "
+    "place in its session, `first_event_id` and `last_event_id` the events that made and last changed it, `data` "
+    "the whole row as JSON. The other columns are copies of keys of `data`; a value of another type than the "
+    "column's is NULL there. Row ids are integers, or text where the application gave names."
+)
+
+
+def schema_page() -> str:
+    """The schema page."""
+    parts = [
+        "# Schema",
+        _SCHEMA_HEAD,
+        "## Views",
+    ]
+    columns = _view_columns()
+    for name, view in SQL_VIEWS.items():
+        rows = [(f"`{column}`", _type(column)) for column in columns[name]]
+        parts += [
+            f"### {name}",
+            view.what,
+            _table(("Column", "Type"), rows),
+            f"```sql\n{EXAMPLES[name]}\n```",
+        ]
+    parts += [
+        "## Durable",
+        "The history itself. These tables change only by the migrations in `migrations/`.",
+    ]
+    for table in durable.sorted_tables:
+        parts += _table_part(table)
+    parts += [
+        "## From checkpoints",
+        _ROW_TABLES,
+    ]
+    for table in projection.sorted_tables:
+        parts += _table_part(table)
+    return "\n\n".join(parts) + "\n"
+
+
+def _table_part(table: Table) -> list[str]:
+    dialect = sqlite.dialect()
+    key = {column.name for column in table.primary_key}
+    rows = []
+    for column in table.columns:
+        notes = ["primary key"] if column.name in key else []
+        if not column.nullable and column.name not in key:
+            notes.append("not null")
+        notes += [f"→ `{foreign.target_fullname}`" for foreign in column.foreign_keys]
+        rows.append((f"`{column.name}`", str(column.type.compile(dialect=dialect)), ", ".join(notes)))
+    return [f"### {table.name}", TABLES[table.name], _table(("Column", "Type", ""), rows)]
+
+
+def _view_columns() -> dict[str, list[str]]:
+    connection = sqlite3.connect(":memory:")
+    try:
+        for statement in schema_statements():
+            connection.execute(statement)
+        return {name: [row[1] for row in connection.execute(f"PRAGMA table_info({name})")] for name in SQL_VIEWS}
+    finally:
+        connection.close()
+
+
+def _type(column: str) -> str:
+    """A view's column's type, by its name: SQLite's own answer for expressions differs by version."""
+    if column in COMPUTED:
+        return COMPUTED[column]
+    if column.endswith("_count"):
+        return "INTEGER"
+    for table in (*projection.sorted_tables, *durable.sorted_tables):
+        if column in table.columns:
+            return str(table.columns[column].type.compile(dialect=sqlite.dialect()))
+    if column.endswith("_id"):
+        return "INTEGER"
+    raise SystemExit(f"docs/make_reference.py: say in COMPUTED what type the column {column!r} of a view has")
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or say which are stale."""
+    stale = []
+    for name, make in (("api.md", api_page), ("schema.md", schema_page)):
+        path, page = REFERENCE / name, make()
+        if path.exists() and path.read_text(encoding="utf-8") == page:
+            continue
+        stale.append(name)
+        if "--check" not in arguments:
+            REFERENCE.mkdir(exist_ok=True)
+            path.write_text(page, encoding="utf-8")
+    if "--check" in arguments and stale:
+        print(f"stale: {', '.join(stale)} in docs/reference (run: make docs)", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

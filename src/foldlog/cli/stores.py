@@ -1,0 +1,156 @@
+"""Verbs over a whole store: ls, verify, export, backup, upgrade.
+
+All but upgrade open the store read-only and make nothing but what they are asked for. The work itself is
+the store's (`foldlog.store`, `foldlog.outlets`); errors become lines in `foldlog.cli.main`.
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from foldlog.cli.output import plural, shown, table
+from foldlog.store import store as stores
+from foldlog.store.store import Store
+
+# Tokens are those of the session and of all below it; a session is listed under its root.
+_SESSIONS: Final = """
+SELECT sessions.session_id AS session, sessions.status, sessions.created_at, sessions.ended_at,
+  final.turn_count AS turns, final.call_count AS calls, final.eval_count AS evals,
+  session_usage.total_tokens AS tokens
+FROM sessions
+JOIN sessions AS roots ON roots.session_id = sessions.root_id
+LEFT JOIN final ON final.session_id = sessions.session_id
+LEFT JOIN session_usage ON session_usage.session_id = sessions.session_id
+ORDER BY roots.created_at, sessions.root_id, sessions.session_id
+"""
+
+_store = click.argument("store_path", metavar="STORE", type=click.Path(path_type=Path))
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def open_to_read(path: Path) -> Store:
+    """The store at a path, read-only."""
+    return stores.open(path, read_only=True)
+
+
+@click.command()
+@_store
+@_json
+def ls(store_path: Path, *, as_json: bool) -> None:
+    """List the sessions of a store.
+
+    Counts are those of the session's last checkpoint; tokens include the sessions below it, and are unknown
+    where no call told them.
+
+    \b
+    Example:   foldlog ls history.db
+    """
+    with open_to_read(store_path) as store:
+        rows = list(store.query(_SESSIONS))
+    if as_json:
+        _print_json(rows)
+    elif rows:
+        table([_listed(row) for row in rows], indent="")
+    else:
+        click.echo(f"{shown(str(store_path))} has no sessions", err=True)
+
+
+def _listed(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with times a person reads."""
+    created_at = (row["created_at"] or "")[:19].replace("T", " ")
+    kept = {key: value for key, value in row.items() if key not in ("created_at", "ended_at")}
+    return {"session": kept.pop("session"), "status": kept.pop("status"), "created (UTC)": created_at, **kept}
+
+
+@click.command()
+@_store
+@click.option("--quick", is_flag=True, help="Check the file and the journal only, not values, tables and blobs.")
+@_json
+def verify(store_path: Path, *, quick: bool, as_json: bool) -> None:
+    """Check that a store says what it said.
+
+    Every event's digest and chain, every blob's hash, and that folding the journal gives what the tables
+    say. Changes nothing; exit 1 where something is wrong.
+
+    \b
+    Example:   foldlog verify history.db
+    """
+    with open_to_read(store_path) as store:
+        report = store.verify(deep=not quick)
+    if as_json:
+        _print_json({"ok": report.ok, **dataclasses.asdict(report)})
+    else:
+        for line in str(report).splitlines():
+            click.echo(shown(line))
+    if not report.ok:
+        sys.exit(1)
+
+
+@click.command()
+@_store
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("session", required=False)
+def export(store_path: Path, directory: Path, session: str | None) -> None:
+    """Write sessions as JSON files into a folder.
+
+    Every session, or one and all below it. Prints the paths of the files written; those whose content is
+    the same are left alone.
+
+    \b
+    Example:   foldlog export history.db exported/
+               foldlog export history.db exported/ demo/child-0001
+    """
+    with open_to_read(store_path) as store:
+        written = store.export(directory, session=session)
+    for path in written:
+        click.echo(shown(str(path)))
+    click.echo(f"{plural(len(written), 'file')} written", err=True)
+
+
+@click.command()
+@_store
+@click.argument("path", type=click.Path(path_type=Path))
+def backup(store_path: Path, path: Path) -> None:
+    """Copy a store, in use or not, to a new file.
+
+    The copy is whole and checked before it gets its name. Replaces nothing.
+
+    \b
+    Example:   foldlog backup history.db history-backup.db
+    """
+    with open_to_read(store_path) as store:
+        store.backup(path)
+    click.echo(shown(str(path)))
+
+
+@click.command()
+@_store
+def upgrade(store_path: Path) -> None:
+    """Bring an older store up to date.
+
+    In place, whole or not at all. Opening a store to write does the same. Stop older programs that use it
+    first.
+
+    \b
+    Example:   foldlog upgrade history.db
+    """
+    from foldlog.storage import sqlite  # noqa: PLC0415  (only here does a verb look below the store)
+    from foldlog.storage.schema import SCHEMA_NUMBER  # noqa: PLC0415
+
+    before = sqlite.probe(store_path)  # opening would make a store where there is none
+    stores.open(store_path).close()
+    if before == SCHEMA_NUMBER:
+        click.echo(f"schema {before}: up to date")
+    else:
+        click.echo(f"schema {before} upgraded to {SCHEMA_NUMBER}")
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+COMMANDS: Final = (ls, verify, export, backup, upgrade)

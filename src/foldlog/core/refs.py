@@ -1,0 +1,62 @@
+"""References to blobs, and copies of decoded values.
+
+How values become JSON and back is in `foldlog.core.codec`; where blobs are stored in
+`foldlog.storage.journal`.
+"""
+
+import hashlib
+from typing import Any, Final
+
+from foldlog.core.ids import is_hash
+
+
+class Ref(dict[str, Any]):
+    """A reference to a blob: `{"kind": "blob", "hash": "sha256:…", "bytes": n}`, equal to that map.
+
+    `body` holds the blob's JSON until an event that carries the reference commits it; a reference read
+    back from a journal has none, its bytes are in the store. `parts` are the references that stand
+    inside the blob's value.
+    """
+
+    __slots__ = ("body", "parts")
+
+    def __init__(self, value: dict[str, Any], body: bytes | None = None, parts: tuple["Ref", ...] = ()) -> None:
+        super().__init__(value)
+        self.body = body
+        self.parts = parts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Ref, (dict(self), self.body, self.parts)
+
+
+def is_intact(ref: Ref) -> bool:
+    """Whether this still is the reference that was made; a Ref is a dict, and users may write into it."""
+    return (
+        ref.keys() == {"kind", "hash", "bytes"}
+        and ref["kind"] == "blob"
+        and is_hash(ref["hash"])
+        and type(ref["bytes"]) is int
+        and 0 <= ref["bytes"] < 2**63
+    )
+
+
+def copy_value(value: Any) -> Any:
+    """A copy of a decoded value that shares nothing mutable with it."""
+    kind = type(value)
+    if kind is dict:
+        return {key: (item if type(item) in _IMMUTABLE else copy_value(item)) for key, item in value.items()}
+    if kind is list:
+        return [item if type(item) in _IMMUTABLE else copy_value(item) for item in value]
+    if kind is Ref:
+        return Ref(dict(value), value.body, value.parts)
+    if kind is set:
+        return set(value)
+    return value
+
+
+_IMMUTABLE: Final = frozenset({str, int, float, bool, type(None)})
+
+
+def hash_name(data: bytes) -> str:
+    """The name of a blob: the hash of its canonical JSON, `sha256:<64 hex digits>`."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()

@@ -1,0 +1,72 @@
+"""A database of one's own, and lines of stamped events to append to it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from foldlog.core.chain import digest_of, first_chain, next_chain
+from foldlog.core.codec import encode
+from foldlog.core.refs import Ref, hash_name
+from foldlog.storage import migrate, sqlite
+from foldlog.storage.journal import Stamped, Stream
+from foldlog.storage.sqlite import Database
+
+AT = "2026-11-22T06:41:10.344131Z"
+
+
+class Line:
+    """One session's events, stamped one after the other."""
+
+    def __init__(self, session_id: str = "demo", stream: Stream | None = None) -> None:
+        self.stream = stream or Stream(session_id)
+        self.event_id = 0
+        self.chain = first_chain(self.stream.session_id)
+
+    def next(
+        self, value: object = None, *, kind: str = "note", key: str | None = None, refs: tuple[Ref, ...] = ()
+    ) -> Stamped:
+        self.event_id += 1
+        data = encode({"value": value}).data
+        digest = digest_of(data)
+        self.chain = next_chain(self.chain, self.event_id, kind, AT, digest)
+        return Stamped(self.stream, self.event_id, kind, AT, data, digest, self.chain, key, refs)
+
+
+@pytest.fixture
+def new_line() -> Callable[..., Line]:
+    return Line
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+@pytest.fixture
+def blob() -> Callable[..., Ref]:
+    def make(value: object, *parts: Ref) -> Ref:
+        body = encode(value, canonical=True).data
+        return Ref({"kind": "blob", "hash": hash_name(body), "bytes": len(body)}, body, parts)
+
+    return make
+
+
+@pytest.fixture
+def new_database(path: Path) -> Iterator[Callable[..., Database]]:
+    """Opens the one file again, as another process would; all are closed at the end."""
+    sqlite.create(path, migrate.make_schema)
+    opened: list[Database] = []
+
+    def make(**options: object) -> Database:
+        opened.append(Database(path, **{"durability": "normal", **options}))  # type: ignore[arg-type]
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def database(new_database: Callable[..., Database]) -> Database:
+    return new_database()

@@ -1,0 +1,123 @@
+"""The projection tables: rows in, the same rows out, in order."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from foldlog.core.codec import decode
+from foldlog.core.columns import row_columns, session_columns, tree_columns
+from foldlog.core.rows import Entry
+from foldlog.storage import schema, tables
+from foldlog.storage.sqlite import Database
+
+
+def row(kind: str, seq: int, /, session_id: str = "demo", **fields: Any) -> dict[str, Any]:
+    return row_columns(kind, session_id, Entry({"id": seq, **fields}, seq + 1, seq + 2, seq))
+
+
+@pytest.fixture
+def writer(database: Database) -> Iterator[Any]:
+    with database.write() as connection:
+        yield connection
+
+
+def read(database: Database, kind: str, session_id: str = "demo") -> list[Any]:
+    with database.read() as connection:
+        return [decode(data) for data, *_ in tables.read_rows(connection, kind, session_id)]
+
+
+@pytest.mark.parametrize("kind", sorted(schema.ROW_TABLES))
+def test_rows_are_read_back_in_order_with_their_events(database: Database, writer: Any, kind: str) -> None:
+    tables.write_rows(writer, f"{kind}s", [row(kind, seq) for seq in (3, 1, 2)])
+    with database.read() as connection:
+        found = tables.read_rows(connection, kind, "demo")
+    assert [(decode(data)["id"], first, last, seq) for data, first, last, seq in found] == [
+        (1, 2, 3, 1), (2, 3, 4, 2), (3, 4, 5, 3),
+    ]  # fmt: skip
+
+
+def test_a_row_that_is_there_is_replaced(database: Database, writer: Any) -> None:
+    for status in ("running", "ok"):
+        tables.write_rows(writer, "calls", [row("call", 1, status=status)])
+    assert read(database, "call") == [{"id": 1, "status": "ok"}]
+
+
+def test_numbers_and_names_are_ids_of_their_own(database: Database, writer: Any) -> None:
+    rows = [row_columns("call", "demo", Entry({"id": row_id}, 1, 1, seq)) for seq, row_id in enumerate((1, "a", "0x1"))]
+    tables.write_rows(writer, "calls", rows)
+    assert [one["id"] for one in read(database, "call")] == [1, "a", "0x1"]
+    kinds = writer.execute("SELECT typeof(id) FROM calls ORDER BY seq").fetchall()
+    assert kinds == [("integer",), ("text",), ("text",)]
+
+
+def test_sessions_do_not_see_each_others_rows(database: Database, writer: Any) -> None:
+    tables.write_rows(writer, "messages", [row("message", 1), row("message", 1, session_id="other", role="user")])
+    tables.forget_messages(writer, "demo")
+    assert (read(database, "message"), len(read(database, "message", "other"))) == ([], 1)
+
+
+def test_edges_are_read_in_call_order_and_forgotten_one_by_one(database: Database, writer: Any) -> None:
+    edges = [
+        tree_columns("demo", Entry({"id": row_id, "child_session_id": f"demo/{row_id}", "type": "child"}, 1, 1, seq))
+        for seq, row_id in enumerate((9, "a", 2))
+    ]
+    tables.write_rows(writer, "tree", reversed(edges))
+    tables.forget_edges(writer, "demo", ["a"])
+    with database.read() as connection:
+        assert tables.read_edges(connection, "demo") == [
+            (9, "demo/9", None, "spawned"), (2, "demo/2", None, "spawned"),
+        ]  # fmt: skip
+
+
+def test_a_session_that_never_checkpointed_has_no_row(database: Database) -> None:
+    with database.read() as connection:
+        assert tables.read_session(connection, "demo") is None
+        assert tables.read_document(connection, "final", "demo") is None
+        assert tables.read_sessions(connection) == []
+
+
+def session_row(name: str, at: str = "2026", writer: str | None = None) -> dict[str, Any]:
+    found = session_columns(name, {"id": name, "created_at": at}, checkpoint_event_id=3, folded="{}")
+    return {**found, "writer": writer}
+
+
+def test_who_writes_a_session_is_stored_with_it(database: Database, writer: Any) -> None:
+    for who in ("host:1", None):
+        tables.write_rows(writer, "sessions", [session_row("demo", writer=who), session_row("other", writer="me")])
+        with database.read() as connection:
+            found = tables.read_session(connection, "demo")
+        assert found is not None
+        assert (found["writer"], found["checkpoint_event_id"]) == (who, 3)
+        assert tables.read_writers(writer) == {"demo": who, "other": "me"}
+
+
+def test_tables_of_another_form_name_no_writers(writer: Any) -> None:
+    for form in ("CREATE TABLE sessions (of_another_form)", "CREATE TABLE sessions (session_id, status)", "SELECT 1"):
+        writer.execute("DROP TABLE IF EXISTS sessions")
+        writer.execute(form)
+        assert tables.read_writers(writer) == {}
+
+
+def test_a_whole_table_is_read_by_key_as_it_is_stored(database: Database, writer: Any) -> None:
+    rows = [row("call", 1, type="leaf"), row("call", 2)]
+    tables.write_rows(writer, "calls", [*rows, row("call", 1, session_id="other")])
+    tables.write_rows(writer, "sessions", [session_row("demo", writer="me")])
+    with database.read() as connection:
+        assert tables.read_table(connection, "calls", "demo") == {1: rows[0], 2: rows[1]}
+        (found,) = tables.read_table(connection, "sessions", "demo").values()
+    assert found == {key: value for key, value in session_row("demo").items() if key != "writer"}
+
+
+def test_sessions_are_listed_by_when_they_began(database: Database, writer: Any) -> None:
+    tables.write_rows(
+        writer, "sessions", [session_row("b", "2026-02"), session_row("c", "2026-01"), session_row("a", "2026-02")]
+    )
+    with database.read() as connection:
+        assert [one["session_id"] for one in tables.read_sessions(connection)] == ["c", "a", "b"]
+
+
+def test_the_tables_are_the_documented_ones() -> None:
+    assert set(tables.table_names()) == {
+        "sessions", "messages", "turns", "evals", "calls", "snapshots", "final", "usage", "tree",
+    }  # fmt: skip
