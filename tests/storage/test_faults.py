@@ -73,7 +73,9 @@ def test_the_drivers_error_is_found_inside_sqlalchemys() -> None:
 def test_constraints_and_uncertain_commits_are_told_by_their_codes() -> None:
     assert is_constraint(driver(sqlite3.SQLITE_CONSTRAINT_UNIQUE))
     assert not is_constraint(driver(sqlite3.SQLITE_BUSY))
-    assert is_uncertain(driver(sqlite3.SQLITE_IOERR_WRITE))
+    assert is_uncertain(driver(sqlite3.SQLITE_IOERR_FSYNC))
+    assert is_uncertain(driver(sqlite3.SQLITE_IOERR))
+    assert not is_uncertain(driver(sqlite3.SQLITE_IOERR_WRITE))
     assert not is_uncertain(driver(sqlite3.SQLITE_FULL))
 
 

@@ -20,6 +20,7 @@ from foldlog.core.errors import (
 )
 
 _PRIMARY: Final = 0xFF
+_CERTAIN_CODES: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 
 
 def driver_error(error: BaseException) -> sqlite3.Error | None:
@@ -41,8 +42,13 @@ def is_constraint(error: BaseException) -> bool:
 
 
 def is_uncertain(error: BaseException) -> bool:
-    """Whether the disk failed in a way that leaves open what it kept."""
-    return error_code(error) == sqlite3.SQLITE_IOERR
+    """Whether the disk failed in a way that leaves open what it kept, such as a sync that failed.
+
+    A write that failed is certain: the commit's last frame is not there, and the next commit stands in
+    its place.
+    """
+    code = getattr(driver_error(error), "sqlite_errorcode", None)
+    return error_code(error) == sqlite3.SQLITE_IOERR and code not in _CERTAIN_CODES
 
 
 def translate(error: BaseException, doing: str) -> FoldlogError:
@@ -68,7 +74,9 @@ def translate(error: BaseException, doing: str) -> FoldlogError:
             f"{doing}: SQLite reports a damaged database", hint="run `foldlog verify`, or restore a backup"
         )
     if code == sqlite3.SQLITE_IOERR:
-        return StoreError(f"{doing}: the disk failed ({name})", hint="check the disk, then open the store again")
+        return StoreError(
+            f"{doing}: the disk failed ({name})", hint="nothing was written; check the disk and its space"
+        )
     return StoreError(f"{doing}: SQLite answered {name}", hint="see the cause of this error for SQLite's own words")
 
 
