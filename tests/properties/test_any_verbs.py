@@ -54,9 +54,9 @@ class Worker:
     def __init__(self, session: foldlog.Session) -> None:
         self.session = session
 
-    def run(self, step: tuple[str, int, Any, dict[str, Any], dict[str, Any]]) -> None:
-        name, number, value, usage, cost = step
-        getattr(self, f"do_{name}")(number, value, usage, cost)
+    def run_all(self, plan: list[tuple[str, int, Any, dict[str, Any], dict[str, Any]]]) -> None:
+        for name, number, value, usage, cost in plan:
+            getattr(self, f"do_{name}")(number, value, usage, cost)
 
     def do_message(self, number: int, value: Any, *_: Any) -> None:
         role = ("user", "assistant", "tool", "observation", "system")[number % 5]
@@ -118,9 +118,8 @@ class Worker:
             self.session.emit("turn.put", turn={"id": turn_id, "call_ids": list(range(number)), "note": value})
 
     def do_blob(self, number: int, value: Any, *_: Any) -> None:
-        self.session.add_call(
-            "leaf", request_ref=self.session.value_ref([value, "x" * 200 * number], inline_bytes_max=0)
-        )
+        ref = self.session.value_ref([value, "x" * 200 * number], inline_bytes_max=0)
+        self.session.add_call("leaf", request_ref=ref)
 
     def do_checkpoint(self, *_: Any) -> None:
         self.session.checkpoint()
@@ -170,13 +169,7 @@ def test_replay_view_tables_and_files_are_equal(plans: list[list[Any]]) -> None:
         path = Path(folder) / "history.db"
         with foldlog.open(path, config=foldlog.Config(durability="normal")) as store:
             session = store.start_session(id="demo")
-            workers = [Worker(session) for _ in plans]
-            run_in_threads(
-                [
-                    lambda w=worker, p=plan: [w.run(step) for step in p]
-                    for worker, plan in zip(workers, plans, strict=True)
-                ]
-            )
+            run_in_threads([lambda plan=plan: Worker(session).run_all(plan) for plan in plans])
             live = session.view.document()
             events = list(store.events("demo"))
             assert [event["id"] for event in events] == list(range(1, len(events) + 1))
