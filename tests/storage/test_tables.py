@@ -57,6 +57,14 @@ def test_sessions_do_not_see_each_others_rows(database: Database, writer: Any) -
     assert (read(database, "message"), len(read(database, "message", "other"))) == ([], 1)
 
 
+def test_rows_are_read_of_a_session_and_all_below_it(database: Database, writer: Any) -> None:
+    names = ["demo", "demo/a", "demo/a/b", "demo2", "demo-x", "other"]
+    tables.write_rows(writer, "sessions", [session_row(name) for name in names])
+    with database.read() as connection:
+        found = tables.read_below(connection, "sessions", "session_id", "demo")
+    assert found == [("demo",), ("demo/a",), ("demo/a/b",)]
+
+
 def test_edges_are_read_in_call_order_and_forgotten_one_by_one(database: Database, writer: Any) -> None:
     edges = [
         tree_columns("demo", Entry({"id": row_id, "child_session_id": f"demo/{row_id}", "type": "child"}, 1, 1, seq))
@@ -65,15 +73,15 @@ def test_edges_are_read_in_call_order_and_forgotten_one_by_one(database: Databas
     tables.write_rows(writer, "tree", reversed(edges))
     tables.forget_edges(writer, "demo", ["a"])
     with database.read() as connection:
-        assert tables.read_edges(connection, "demo") == [
-            (9, "demo/9", None, "spawned"), (2, "demo/2", None, "spawned"),
+        assert tables.read_below(connection, "tree", "call_id, child_session_id", "demo") == [
+            (9, "demo/9"), (2, "demo/2"),
         ]  # fmt: skip
 
 
 def test_a_session_that_never_checkpointed_has_no_row(database: Database) -> None:
     with database.read() as connection:
         assert tables.read_session(connection, "demo") is None
-        assert tables.read_document(connection, "final", "demo") is None
+        assert tables.read_below(connection, "final", "data", "demo") == []
         assert tables.read_sessions(connection) == []
 
 

@@ -261,9 +261,9 @@ class View:
             entry = self._entries[kind].get(row_id)
             if entry is None:
                 return None
-            row = self._whole(row_id, entry.row) if kind == "turn" else entry.row
-        copied: Row = copy_value(row)
-        return copied
+            # A turn's lists are ids, and copied as they are put in.
+            copied: Row = copy_value(entry.row)
+            return self._whole(row_id, copied) if kind == "turn" else copied
 
     def _whole(self, turn_id: RowId, row: Row) -> Row:
         return {**row, **{key: list(ids.ids) for key, ids in self._links[turn_id].items()}}

@@ -121,27 +121,37 @@ def _read_entries(connection: Any, kind: str, session_id: str) -> list[tuple[Row
     return found
 
 
-def read_node(database: Database, stream: Stream) -> Node:
-    """What a session brings to the documents, from the tables where they are current, else folded."""
+def read_nodes(database: Database, session_id: str) -> dict[str, Node]:
+    """What a session and those below it bring to the documents, where their tables are current; by id."""
     with database.read() as connection:
-        row = tables.read_session(connection, stream.session_id)
-        final = tables.read_document(connection, "final", stream.session_id)
-        usage = tables.read_document(connection, "usage", stream.session_id)
-        edges = tables.read_edges(connection, stream.session_id)
-    head = journal.head_of(database, stream)
-    if row is None or final is None or usage is None or head is None or head.event_id != row["checkpoint_event_id"]:
-        return node_of(read(database, stream)[0])
-    found = decode(final)
+        standing = tables.read_below(connection, "sessions", "session_id, checkpoint_event_id", session_id)
+        finals = dict(tables.read_below(connection, "final", "session_id, data", session_id))
+        usages = dict(tables.read_below(connection, "usage", "session_id, data", session_id))
+        edges: dict[str, list[Edge]] = {}
+        for row in tables.read_below(connection, "tree", _EDGE_COLUMNS, session_id):
+            edges.setdefault(row[0], []).append(Edge(*row[1:5]))
+        heads = journal.last_event_ids(connection, session_id)
+    return {
+        found: _node(found, decode(finals[found]), decode(usages[found]), edges.get(found, []))
+        for found, event_id in standing
+        if heads.get(found) == event_id
+    }
+
+
+_EDGE_COLUMNS = "session_id, call_id, child_session_id, status, edge_type, seq"
+
+
+def _node(session_id: str, final: dict[str, Any], usage: dict[str, Any], edges: list[Edge]) -> Node:
     return Node(
-        session_id=stream.session_id,
-        status=found["status"],
-        totals=Totals.load(decode(usage)["sums"]),
-        edges=[Edge(*edge) for edge in edges],
-        turn_count=found["turn_count"],
-        latest_turn_id=found["latest_turn_id"],
-        eval_count=found["eval_count"],
-        snapshot_count=found["snapshot_count"],
-        value_ref=found["value_ref"],
-        value_preview=found["value_preview"],
-        error=found["error"],
+        session_id=session_id,
+        status=final["status"],
+        totals=Totals.load(usage["sums"]),
+        edges=edges,
+        turn_count=final["turn_count"],
+        latest_turn_id=final["latest_turn_id"],
+        eval_count=final["eval_count"],
+        snapshot_count=final["snapshot_count"],
+        value_ref=final["value_ref"],
+        value_preview=final["value_preview"],
+        error=final["error"],
     )

@@ -107,14 +107,14 @@ class Pending:
 
     def read_row(self, kind: str, row_id: RowId) -> Row | None:
         """A copy of a row as a reader would see it once the pending events are committed, or None."""
+        if not self.events:
+            return self._view.read_row(kind, row_id)
         row = self.row(kind, row_id)
         if row is None:
             return None
-        if kind == "turn":
-            lists = self.turn_lists(row_id)
-            row = {name: value for name, value in row.items() if name not in lists}
-            row |= {key: list(ids.ids) for key, ids in lists.items()}
         copied: Row = copy_value(row)
+        if kind == "turn":
+            copied |= {key: list(ids.ids) for key, ids in self.turn_lists(row_id).items()}
         return copied
 
     def turn_lists(self, turn_id: RowId) -> dict[str, IdList]:

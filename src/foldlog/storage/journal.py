@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from sqlalchemy import Connection
+
 from foldlog.core.errors import (
     AlreadyExistsError,
     CommitUncertainError,
@@ -191,12 +193,16 @@ def has_stream(database: Database, session_id: str) -> bool:
     return found is not None
 
 
+def range_below(session_id: str) -> tuple[str, str]:
+    """Between these two, in order of text, are the ids of the sessions below one."""
+    return f"{session_id}/", f"{session_id}0"  # '0' is the character after '/'
+
+
 def stream_ids(database: Database, *, below: str | None = None) -> list[str]:
     """All session ids, or those of the sessions below one, parents before children."""
     sql, values = "SELECT id FROM streams", tuple[str, ...]()
     if below is not None:
-        # '0' is the character after '/': this is every id that starts with "below/".
-        sql, values = f"{sql} WHERE id > ? AND id < ?", (f"{below}/", f"{below}0")
+        sql, values = f"{sql} WHERE id > ? AND id < ?", range_below(below)
     with database.read() as connection:
         return [row[0] for row in connection.exec_driver_sql(f"{sql} ORDER BY session_key", values)]
 
@@ -205,6 +211,15 @@ def last_event_id(connection: sqlite3.Connection, stream: Stream) -> int:
     """The id of a session's last event, 0 for none, inside the caller's transaction."""
     sql = "SELECT max(event_id) FROM events WHERE session_key = ?"
     return connection.execute(sql, (stream.key,)).fetchone()[0] or 0
+
+
+def last_event_ids(connection: Connection, session_id: str) -> dict[str, int]:
+    """The ids of the last events of a session and of all below it, by session."""
+    sql = (
+        "SELECT id, (SELECT max(event_id) FROM events WHERE events.session_key = streams.session_key) FROM streams "
+        "WHERE id = ? OR id > ? AND id < ?"
+    )
+    return {row[0]: row[1] for row in connection.exec_driver_sql(sql, (session_id, *range_below(session_id)))}
 
 
 class Head(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table
 
+from foldlog.storage.journal import range_below
 from foldlog.storage.schema import ROW_TABLES, messages, projection, tree
 
 
@@ -86,19 +87,14 @@ def read_rows(connection: Connection, kind: str, session_id: str) -> list[tuple[
     return [(row[0], row[1], row[2], row[3]) for row in rows]
 
 
-def read_document(connection: Connection, table: str, session_id: str) -> str | None:
-    """The data of a session's row in the table final or usage, or None."""
-    row = connection.exec_driver_sql(f"SELECT data FROM {table} WHERE session_id = ?", (session_id,)).first()
-    return row[0] if row is not None else None
-
-
-def read_edges(connection: Connection, session_id: str) -> list[tuple[Any, str | None, str | None, str]]:
-    """A session's edges in call order: call id, child session id, status, edge type."""
+def read_below(connection: Connection, table: str, columns: str, session_id: str) -> list[tuple[Any, ...]]:
+    """Columns of a session's rows in a table and of all sessions below it, by session and place."""
+    order = "session_id, seq" if table == tree.name else "session_id"
     rows = connection.exec_driver_sql(
-        "SELECT call_id, child_session_id, status, edge_type FROM tree WHERE session_id = ? ORDER BY seq",
-        (session_id,),
+        f"SELECT {columns} FROM {table} WHERE session_id = ? OR session_id > ? AND session_id < ? ORDER BY {order}",
+        (session_id, *range_below(session_id)),
     )
-    return [(row[0], row[1], row[2], row[3]) for row in rows]
+    return [tuple(row) for row in rows]
 
 
 def table_names() -> list[str]:

@@ -5,7 +5,7 @@ backup are made by `foldlog.outlets`, which are imported when they are first ask
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -269,30 +269,37 @@ class Store:
 
     def usage(self, id: str) -> dict[str, Any]:
         """Tokens, cost and cache of a session and of all below it, as of now."""
-        return usage_document(self._root(id), self._node)
+        root, find = self._nodes(id)
+        return usage_document(root, find)
 
     def tree(self, id: str) -> dict[str, Any]:
         """A session and, nested, the sessions below it, as of now."""
-        return tree_document(self._root(id), self._node)
+        root, find = self._nodes(id)
+        return tree_document(root, find)
 
     def final(self, id: str) -> dict[str, Any]:
         """What has become of a session: counts, usage, value or error, as of now."""
-        root = self._root(id)
-        return final_document(root, usage_document(root, self._node))
+        root, find = self._nodes(id)
+        return final_document(root, usage_document(root, find))
 
-    def _root(self, session_id: str) -> Node:
-        journal.find_stream(self._database, check_session_id(session_id))
-        node = self._node(session_id)
-        assert node is not None  # noqa: S101  (the stream is there)
-        return node
+    def _nodes(self, session_id: str) -> tuple[Node, Callable[[str], Node | None]]:
+        """What the documents are made of: open sessions as they are, others from current tables, or folded."""
+        stream = journal.find_stream(self._database, check_session_id(session_id))
+        stored = checkpoint.read_nodes(self._database, session_id)
 
-    def _node(self, session_id: str) -> Node | None:
-        session = self.live(session_id)
-        if session is not None:
-            return node_of(session.view)
-        if not journal.has_stream(self._database, session_id):
-            return None
-        return checkpoint.read_node(self._database, journal.find_stream(self._database, session_id))
+        def find(wanted: str) -> Node | None:
+            session = self.live(wanted)
+            if session is not None:
+                return node_of(session.view)
+            if wanted in stored:
+                return stored[wanted]
+            if not journal.has_stream(self._database, wanted):
+                return None
+            return node_of(self.view(wanted))
+
+        root = find(stream.session_id)
+        assert root is not None  # noqa: S101  (its stream is there)
+        return root, find
 
     # Outlets.
 
