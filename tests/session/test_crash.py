@@ -80,6 +80,9 @@ def test_recovery_can_be_declined(path: Path) -> None:
         assert list(store.events()) == before
         assert session.view == foldlog.fold(store.events("demo"))
         assert session.view.turns[1]["status"] == "running"
+        session.close()
+        # Declined is not done: the next one to open it without declining recovers.
+        assert store.open_session("demo").view.turns[1]["status"] == "interrupted"
 
 
 def test_recovery_happens_once(path: Path) -> None:
@@ -193,6 +196,8 @@ if pid == 0:
             assert "fork" in str(error)
         else:
             os._exit(1)
+    session.close()
+    store.close()
     with foldlog.open(sys.argv[1]) as own:
         try:
             own.open_session("demo")

@@ -340,6 +340,17 @@ def test_a_batch_holds_other_threads_back(session: foldlog.Session) -> None:
     assert types(session.store) == ["session.started", "a", "b", "other"]
 
 
+def test_closing_inside_a_batch_is_refused_and_changes_nothing(session: foldlog.Session) -> None:
+    with session.batch():
+        session.add_event("a")
+        with pytest.raises(foldlog.InvalidEventError):
+            session.close()
+        session.add_event("b")
+    assert types(session.store) == ["session.started", "a", "b"]
+    with pytest.raises(foldlog.SessionInUseError):
+        session.store.open_session("demo")
+
+
 @pytest.mark.parametrize("ending", ["ok", "final", "error", "nothing", "raise"])
 def test_scopes_close_their_rows(session: foldlog.Session, ending: str) -> None:
     def run() -> None:

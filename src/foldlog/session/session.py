@@ -18,6 +18,7 @@ from foldlog.core.errors import (
     InvalidEventError,
     SessionInUseError,
     StaleWriterError,
+    StoreClosedError,
 )
 from foldlog.core.ids import RowId, check_session_id, child_name
 from foldlog.core.view import View
@@ -55,6 +56,7 @@ class Session(Verbs):
         self._recorder = recorder
         self._writer = writer
         self._checkpointed: tuple[int, str | None] | None = None
+        self._left_by: str | None = None  # a writer that died, until what it left running is closed
         self.owns_store = False  # set by new_state(): the store closes with the session
 
     @property
@@ -109,7 +111,11 @@ class Session(Verbs):
 
     def _announce(self) -> None:
         self._host.register(self)
-        self._host.checkpointed(self.id)
+        try:
+            self._host.checkpointed(self.id)
+        except BaseException:
+            self.close()  # it is in the store, and nobody has this handle
+            raise
 
     @classmethod
     def reopen(cls, host: Host, session_id: str, *, recover: bool, take_over: bool) -> "Session":
@@ -128,14 +134,17 @@ class Session(Verbs):
             held = lease.acquire(folder, session_id, holder)
         session = cls(host, Recorder(host, stream, View(), None, held), json.dumps(holder))
         with session._released_on_error():
-            crashed = checkpoint.writer_of(host.database, session_id) is not None
+            session._left_by = checkpoint.writer_of(host.database, session_id)
             session.reload()
-            session._take_up(recover=recover and (crashed or take_over), noted=take_over, overtaken=overtaken)
+            crashed = session._left_by is not None or take_over
+            session._take_up(recover=recover and crashed, noted=take_over, overtaken=overtaken)
         host.register(session)
         return session
 
     def _take_up(self, *, recover: bool, noted: bool, overtaken: dict[str, Any] | None) -> None:
         """Close by events what a dead writer left running, and say who writes now."""
+        if recover:
+            self._left_by = None
         left = lineage.interrupted(self.view) if recover else {"turns": [], "calls": []}
         with self._recorder as recorder:
             if noted or any(left.values()):
@@ -300,23 +309,29 @@ class Session(Verbs):
 
         The session stays as it is and can be opened again.
         """
-        if self._recorder.is_closed:
+        if self._recorder.is_closed or self._host.database.is_inherited:
+            return
+        if self._recorder.is_uncertain:
+            self._let_go()  # what is not known cannot be written into tables
             return
         try:
-            if not self._recorder.is_uncertain:
-                with self._recorder as recorder:
-                    if recorder.is_nested:
-                        raise InvalidEventError(f"session {self.id!r}: close() inside a batch", hint="leave it first")
+            with self._recorder as recorder:
+                if recorder.is_nested:
+                    raise InvalidEventError(f"session {self.id!r}: close() inside a batch", hint="leave it first")
+                try:
                     with contextlib.suppress(StaleWriterError):  # its events are in the journal, and all there is
-                        self._write_checkpoint(None)
-                    recorder.close()
-        finally:
-            if not self._recorder.is_nested:
-                self._recorder.close()
-                self._recorder.lease.release()
-                self._host.forget(self)
-                if self.owns_store:
-                    self._host.close()
+                        self._write_checkpoint(self._left_by)
+                finally:
+                    self._let_go()
+        except StoreClosedError:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._recorder.close()
+        self._recorder.lease.release()
+        self._host.forget(self)
+        if self.owns_store:
+            self._host.close()
 
     def __enter__(self) -> Self:
         return self

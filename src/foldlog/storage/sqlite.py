@@ -109,13 +109,18 @@ class Database:
             pass
 
     @property
+    def is_inherited(self) -> bool:
+        """Whether this handle came through fork(): it, and its locks, are not to be touched."""
+        return self._generation != _process_generation
+
+    @property
     def is_closed(self) -> bool:
         """Whether this handle was closed."""
         return self._closed
 
     def check_open(self) -> None:
         """Raise `StoreClosedError` where this handle cannot be used."""
-        if self._generation != _process_generation:
+        if self.is_inherited:
             raise StoreClosedError(
                 f"{self.path} was opened before fork() and does not work in the child process",
                 hint="open the store again in the child",
@@ -158,8 +163,7 @@ class Database:
 
     def close(self) -> None:
         """Close every connection; closing twice is fine."""
-        if self._closed or self._generation != _process_generation:
-            self._closed = True
+        if self._closed or self.is_inherited:
             return
         with self._lock:
             self._closed = True
@@ -189,6 +193,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     )
     # A schema from elsewhere may call functions from its views and triggers; ours do not need to.
     connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA mmap_size = 0")
     return connection
 
 

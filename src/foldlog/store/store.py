@@ -362,6 +362,8 @@ class Store:
 
     def close(self) -> None:
         """Close every session open here and the database; closing twice is fine."""
+        if self._database.is_inherited:
+            return  # a forked child leaves its parent's handles, and locks, alone
         with self._lock:
             sessions = list(self._open.values())
         first: FoldlogError | None = None
