@@ -1,0 +1,170 @@
+"""Verification finds what was changed behind the library's back, and where; backup and export keep their word."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import foldlog
+
+
+@pytest.fixture
+def made(path: Path) -> Path:
+    with foldlog.open(path) as store, store.start_session(id="demo") as session:
+        with session.turn() as turn:
+            turn.message("user", "hi")
+            with turn.call("leaf", request_ref=session.value_ref("x" * 9000)) as call:
+                call.ok(usage={"input_tokens": 3}, cost={"usd": 0.5})
+        session.start_child().close()
+    return path
+
+
+def change(path: Path, *statements: str) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TRIGGER events_refuse_update")
+    connection.execute("DROP TRIGGER events_refuse_delete")
+    for statement in statements:
+        assert connection.execute(statement).rowcount > 0, statement
+    connection.commit()
+    connection.close()
+
+
+def problems(path: Path, *, deep: bool = True) -> list[Any]:
+    with foldlog.open(path, read_only=True) as store:
+        report = store.verify(deep=deep)
+    assert report.ok == (not report.problems)
+    assert bool(report) == report.ok
+    return report.problems
+
+
+def test_a_whole_store_is_ok(made: Path) -> None:
+    with foldlog.open(made) as store:
+        report = store.verify()
+        assert (report.ok, report.session_count, report.blob_count) == (True, 2, 1)
+        assert str(report).startswith("ok: 2 sessions")
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("UPDATE events SET data = replace(data, 'hi', 'ho') WHERE type = 'message.added'", "the data is not what"),
+        ("UPDATE events SET at = '2020' WHERE type = 'message.added'", "the chain is broken"),
+        ("UPDATE events SET type = 'message.lost' WHERE type = 'message.added'", "the chain is broken"),
+        ("UPDATE events SET digest = x'00' WHERE type = 'message.added'", "the data is not what"),
+        ("DELETE FROM events WHERE type = 'message.added'", "event 3 is missing"),
+    ],
+)
+def test_a_changed_journal_is_found_with_its_position(made: Path, statement: str, what: str) -> None:
+    change(made, statement)
+    found = problems(made, deep=False)
+    assert any(what in problem.what and problem.position and problem.session == "demo" for problem in found), found
+    assert all(problem.hint for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("statement", "table"),
+    [
+        ("UPDATE calls SET input_tokens = 99 WHERE session_id = 'demo' AND id = 1", "calls"),
+        ("UPDATE messages SET data = replace(data, 'hi', 'ho')", "messages"),
+        ("DELETE FROM tree", "tree"),
+        ("DELETE FROM turns", "turns"),
+        ("UPDATE final SET call_count = 7 WHERE session_id = 'demo'", "final"),
+        ("UPDATE usage SET leaf_usd = 9 WHERE session_id = 'demo'", "usage"),
+        (
+            "UPDATE sessions SET folded = replace(folded, '\"call\":2', '\"call\":9') WHERE session_id = 'demo'",
+            "sessions",
+        ),
+        ("UPDATE sessions SET status = 'running' WHERE session_id = 'demo'", "sessions"),
+        ("DELETE FROM sessions WHERE session_id = 'demo'", "sessions"),
+    ],
+)
+def test_changed_tables_are_found(made: Path, statement: str, table: str) -> None:
+    change(made, statement)
+    assert any(f"the table {table}" in problem.what for problem in problems(made))
+    assert problems(made, deep=False) == []
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM blobs", "UPDATE blobs SET data = x'5b5d'"])
+def test_missing_and_damaged_blobs_are_found(made: Path, statement: str) -> None:
+    change(made, statement)
+    assert any("blob sha256:" in problem.what for problem in problems(made))
+    with foldlog.open(made) as store, pytest.raises(foldlog.MissingBlobError):
+        session = store.open_session("demo")
+        session.read_ref(session.view.calls[1]["request_ref"])
+
+
+def test_a_damaged_row_does_not_hide_the_rest(made: Path) -> None:
+    change(made, "UPDATE events SET data = '{' WHERE type = 'message.added'")
+    found = problems(made)
+    assert any("event 3" in problem.what for problem in found)
+    with foldlog.open(made, read_only=True) as store:
+        assert len(list(store.events("demo/child-0001"))) == 1
+        with pytest.raises(foldlog.CorruptJournalError):
+            foldlog.fold(store.events("demo"))
+
+
+def test_a_backup_is_whole_while_the_store_is_written(path: Path, tmp_path: Path) -> None:
+    with foldlog.open(path) as store:
+        session = store.start_session(id="demo")
+        for number in range(5):
+            session.add_message("user", "x" * 5000)
+            store.backup(tmp_path / f"copy-{number}.db")
+        with pytest.raises(foldlog.AlreadyExistsError):
+            store.backup(tmp_path / "copy-0.db")
+        with pytest.raises(foldlog.AlreadyExistsError):
+            store.backup(path)
+        with pytest.raises(foldlog.StoreError):
+            store.backup(tmp_path / "nowhere" / "copy.db")
+    for number in range(5):
+        with foldlog.open(tmp_path / f"copy-{number}.db") as copy:
+            assert len(copy.view("demo").messages) == number + 1
+            assert copy.verify().ok
+    assert not [entry for entry in tmp_path.iterdir() if entry.name.endswith(".new")]
+
+
+def test_an_export_is_complete_and_repeats_nothing(made: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    with foldlog.open(made) as store:
+        written = store.export(folder)
+        assert {str(found.relative_to(folder)) for found in written} >= {
+            "demo/session.json", "demo/messages.jsonl", "demo/turns.jsonl", "demo/evals.jsonl", "demo/calls.jsonl",
+            "demo/snapshots.jsonl", "demo/events.jsonl", "demo/final.json", "demo/usage.json", "demo/tree.json",
+            "demo/children/child-0001/session.json",
+        }  # fmt: skip
+        ref = store.view("demo").calls[1]["request_ref"]
+        assert json.loads((folder / "demo" / "blobs" / ref["hash"]).read_text()) == "x" * 9000
+        assert store.export(folder) == []
+        with store.open_session("demo") as session:
+            session.add_event("note")
+        changed = [found.name for found in store.export(folder)]
+        assert changed == ["events.jsonl"]
+        assert {found.parent.name for found in store.export(tmp_path / "one", session="demo/child-0001")} == {
+            "child-0001"
+        }
+
+
+def symlink_file(folder: Path) -> None:
+    (folder / "demo").mkdir(parents=True)
+    (folder / "demo" / "session.json").symlink_to(folder.parent / "elsewhere")
+
+
+def symlink_folder(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "demo").symlink_to(folder.parent)
+
+
+def file_in_the_way(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "demo").touch()
+
+
+@pytest.mark.parametrize("make", [symlink_file, symlink_folder, file_in_the_way])
+def test_an_export_follows_no_symlink(made: Path, tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "files")
+    with foldlog.open(made) as store, pytest.raises(foldlog.StoreError, match="in the way"):
+        store.export(tmp_path / "files")
+    assert not (tmp_path / "elsewhere").exists()
+    assert not (tmp_path / "session.json").exists()
