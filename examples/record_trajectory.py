@@ -188,7 +188,8 @@ SELECT status AS tokens, input_tokens, output_tokens, total_tokens, cached_token
 FROM session_usage WHERE session_id = :id
 """
 _BLOBS = (
-    "SELECT count(*) AS blobs, sum(bytes) AS blob_bytes_as_values, sum(length(data)) AS blob_bytes_stored FROM blobs"
+    "SELECT count(*) AS blobs, coalesce(sum(bytes), 0) AS blob_bytes_as_values, "
+    "coalesce(sum(length(data)), 0) AS blob_bytes_stored FROM blobs"
 )
 
 

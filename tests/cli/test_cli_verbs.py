@@ -101,7 +101,7 @@ def test_ls(run_here: Run, path: Path) -> None:
     lines = [line.split() for line in done.stdout.splitlines()]
     assert lines[0][:2] == ["session", "status"]
     assert [line[0] for line in lines[2:]] == ["demo", "demo/child-0001"]
-    assert [line[-1] for line in lines[2:]] == ["5", "unknown"]
+    assert [line[-2:] for line in lines[2:]] == [["5", "known"], ["unknown", "unknown"]]
     rows = json.loads(run_here("ls", "--json", path).stdout)
     assert [(row["session"], row["calls"], row["tokens"]) for row in rows] == [
         ("demo", 2, 5),

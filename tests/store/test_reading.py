@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -176,3 +177,29 @@ def test_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
     assert len(lines) > 15
     for mode, name in lines:
         assert mode == ("0o700" if os.path.isdir(name) else "0o600"), name  # noqa: PTH112
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_reader_who_may_not_write_the_folder_reads_all_the_same() -> None:
+    code = (
+        "import os, sys, foldlog\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "with foldlog.open(sys.argv[1], read_only=True) as store:\n"
+        "    assert store.verify().ok, store.verify()\n"
+        "    assert len(list(store.events())) == 5\n"
+        "try:\n"
+        "    foldlog.open(sys.argv[1])\n"
+        "except foldlog.StoreError:\n"
+        "    pass\n"
+        "else:\n"
+        "    sys.exit(1)\n"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        path = folder / "history.db"
+        with foldlog.open(path) as store:
+            fill(store, "demo", 3)
+        path.chmod(0o644)
+        subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=60)
+        assert [entry.name for entry in folder.iterdir() if entry.is_file()] == ["history.db"]

@@ -7,6 +7,7 @@ what it makes `foldlog.cli.demo_folder`'s.
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,6 +93,7 @@ def demo(folder: Path, output: Path) -> None:
             _report(store)
             store.export(output / demo_folder.FILES_NAME)
             verified = store.verify()
+        stores.open(database).close()  # the last to close is one that may take SQLite's own files away
         heading("Is it all there?")
         click.echo(f"  foldlog verify: {verified}")
         _farewell(output, time.monotonic() - started)
@@ -130,9 +132,13 @@ def _run_and_kill(database: Path, folder: Path, file_count: int) -> None:
     heading("A worker process begins")
     stores.open(database).close()  # so that there is something to watch
     with _worker(database, folder) as worker, stores.open(database, read_only=True) as store:
-        answered, running = _watch(store, worker, file_count)
+        _watch(store, worker, file_count)
         worker.send_signal(signal.SIGKILL)
         worker.wait()
+        # Counted once it is dead: it went on until it was.
+        events = list(store.events())
+        answered = sum(map(_is_leaf_ended, events))
+        running = sum(map(_is_leaf_started, events)) - answered
     click.echo(
         f"  killed process {worker.pid} (SIGKILL): {answered} of {plural(file_count, 'file')} answered, "
         f"{plural(running, 'leaf call')} running"
@@ -165,8 +171,8 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
-def _watch(store: Store, worker: "subprocess.Popen[bytes]", file_count: int) -> tuple[int, int]:
-    """Follow the worker's journal until half of the files are answered; how many are, and how many are asked."""
+def _watch(store: Store, worker: "subprocess.Popen[bytes]", file_count: int) -> None:
+    """Follow the worker's journal until half of the files are answered and some more are asked."""
     deadline = time.monotonic() + _WORKER_S_MAX
     position = answered = asked = 0
     with Progress("  reading", file_count) as progress:
@@ -179,7 +185,7 @@ def _watch(store: Store, worker: "subprocess.Popen[bytes]", file_count: int) -> 
                 answered += _is_leaf_ended(event)
                 progress.show(answered)
                 if answered >= demo_worker.half_of(file_count) and asked > answered:
-                    return answered, asked - answered
+                    return
             if is_over:
                 raise _ended_early(worker.stderr, worker.returncode)
     raise FoldlogError(
@@ -324,8 +330,15 @@ def _farewell(output: Path, elapsed_s: float) -> None:
     heading("Look around")
     click.echo(f"  the database   {shown(str(database))}")
     click.echo(f"  the files      {shown(str(files / demo_worker.ROOT_ID))}")
-    click.echo(f"  next           foldlog ls {shown(str(database))}")
+    click.echo(f"  next           {_program()} ls {shown(str(database))}")
     click.echo(f"\nDone in {elapsed_s:.1f} s.")
+
+
+def _program() -> str:
+    """How to call foldlog from here: by its name where the shell finds it."""
+    if shutil.which("foldlog") is not None or not sys.argv[0].endswith("foldlog"):
+        return "foldlog"
+    return shown(os.path.relpath(sys.argv[0]))
 
 
 COMMANDS: Final = (demo,)

@@ -20,7 +20,7 @@ from foldlog.store.store import Store
 _SESSIONS: Final = """
 SELECT sessions.session_id AS session, sessions.status, sessions.created_at, sessions.ended_at,
   final.turn_count AS turns, final.call_count AS calls, final.eval_count AS evals,
-  session_usage.total_tokens AS tokens
+  session_usage.total_tokens AS tokens, session_usage.status AS usage
 FROM sessions
 JOIN sessions AS roots ON roots.session_id = sessions.root_id
 LEFT JOIN final ON final.session_id = sessions.session_id
@@ -43,8 +43,8 @@ def open_to_read(path: Path) -> Store:
 def ls(store_path: Path, *, as_json: bool) -> None:
     """List the sessions of a store.
 
-    Counts are those of the session's last checkpoint; tokens include the sessions below it, and are unknown
-    where no call told them.
+    Counts are the session's own, as of its last checkpoint. Tokens include the sessions below it; usage says
+    whether all calls told theirs (known), some did (partial) or none (unknown).
 
     \b
     Example:   foldlog ls history.db

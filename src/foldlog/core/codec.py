@@ -34,6 +34,8 @@ TAG: Final = "$foldlog"
 _TAG_END: Final = b'$foldlog"'
 # A user's key that is TAG, with any number of '$' more in front, is written with one '$' more.
 _TAG_LIKE: Final = re.compile(r"\$+foldlog")
+# Documents nest deeper than values; Python's own limit differs from version to version.
+_DECODED_NESTING_MAX: Final = 2 * NESTING_MAX
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**63 - 1
 
@@ -158,7 +160,7 @@ class _Encoder:
         if isinstance(value, PurePath):
             return str(value)
         raise _Refusal(
-            f"a {_class_name(type(value))}",
+            f"a value of class {_class_name(type(value))}",
             "pass its plain form (dict, list, str, number), or leave it out and say so in words",
         )
 
@@ -182,7 +184,7 @@ class _Encoder:
                 raise _too_deep(self.depth_max)
             return self._tag("tuple", [self._member(part, depth + 2) for part in item])
         if isinstance(item, dict | list) or (dataclasses.is_dataclass(item) and not isinstance(item, type)):
-            raise _Refusal(f"a {_class_name(type(item))} inside a set", "a list keeps such members")
+            raise _Refusal(f"a value of class {_class_name(type(item))} inside a set", "a list keeps such members")
         return self.plain(item, depth)
 
 
@@ -191,7 +193,7 @@ def _fields(value: Any) -> dict[str, Any]:
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     except AttributeError:
         raise _Refusal(
-            f"a {_class_name(type(value))} that lacks a field", "set every field before it is recorded"
+            f"a value of class {_class_name(type(value))} that lacks a field", "set every field before it is recorded"
         ) from None
 
 
@@ -207,7 +209,7 @@ def _key(key: Any) -> str:
         return str.__str__(key.value)
     if isinstance(key, str):
         return str.__str__(key)
-    raise _Refusal(f"a map key that is a {_class_name(type(key))}", "JSON keys are str: convert the keys")
+    raise _Refusal(f"a map key of class {_class_name(type(key))}", "JSON keys are str: convert the keys")
 
 
 def _too_deep(depth_max: int) -> _Refusal:
@@ -233,7 +235,9 @@ def _write_time(value: dt.time) -> str:
 def _exact(value: Any, text: str, read: Callable[[str], Any]) -> str:
     # A wall-clock time that a zone has twice (or never) equals no other datetime, not even its own copy.
     if read(text) != value:
-        raise _Refusal(f"a {_class_name(type(value))} with no exact text form", "convert it to UTC first")
+        raise _Refusal(
+            f"a value of class {_class_name(type(value))} with no exact text form", "convert it to UTC first"
+        )
     return text
 
 
@@ -272,9 +276,9 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "uuid": uuid.UUID,
     "decimal": Decimal,
     "bytes": lambda text: base64.b64decode(text, validate=True),
-    "set": lambda items: {_untag(item) for item in items},
-    "frozenset": lambda items: frozenset(_untag(item) for item in items),
-    "tuple": lambda items: tuple(_untag(item) for item in items),
+    "set": set,
+    "frozenset": frozenset,
+    "tuple": tuple,
 }
 
 
@@ -361,18 +365,17 @@ def _unescape(key: str) -> str:
     return key[1:] if key[:1] == "$" and _TAG_LIKE.fullmatch(key) else key
 
 
-def _untag(wire: Any) -> Any:
+def _untag(wire: Any, depth: int = 0) -> Any:
     kind = type(wire)
+    if depth > _DECODED_NESTING_MAX:
+        raise ValueError("nested deeper than anything that was encoded")
     if kind is dict:
         name = wire.get(TAG)
         if name is None:
-            return {
-                (key[1:] if key[:1] == "$" and _TAG_LIKE.fullmatch(key) else key): _untag(item)
-                for key, item in wire.items()
-            }
+            return {_unescape(key): _untag(item, depth + 1) for key, item in wire.items()}
         if name == "ref":
             return Ref({key: item for key, item in wire.items() if key != TAG})
-        return _READERS[name](wire["value"])
+        return _READERS[name](_untag(wire["value"], depth + 1))
     if kind is list:
-        return [_untag(item) for item in wire]
+        return [_untag(item, depth + 1) for item in wire]
     return wire

@@ -228,6 +228,8 @@ _RESTORABLE: Final = frozenset({"message", "turn", "call", "eval", "snapshot", "
 
 def _plan_message_added(state: State, event: Event, change: Change) -> None:
     row = _new_row(state, event, change, "message", "role", "content")
+    if type(row["role"]) is not str:
+        raise InvalidEventError("message.added: a message's role is a str", hint="user, assistant, tool, or your own")
     change.puts.append(("message", row["id"], row))
     turn_id = row.get("turn_id")
     if turn_id is None:

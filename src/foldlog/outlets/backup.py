@@ -29,7 +29,7 @@ def backup(database: Database, path: Path) -> None:
             copy = sqlite3.connect(fresh, isolation_level=None)
             try:
                 source.backup(copy)
-                found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+                found = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
             finally:
                 copy.close()
         if found != "ok":

@@ -90,6 +90,8 @@ def _refusal(error: Exception, limit_s: float) -> QueryError:
         )
     if code == sqlite3.SQLITE_TOOBIG:
         return QueryError("a value in the query is too large", hint="select less of it: substr(data, 1, 1000)")
+    if isinstance(error, sqlite3.ProgrammingError | sqlite3.Warning):
+        return QueryError(f"SQLite says: {error}", hint="one statement, and one value for each ? or :name in it")
     return QueryError(f"SQLite says: {error}", hint="the schema page lists the tables, views and columns")
 
 

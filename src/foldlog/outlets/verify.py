@@ -57,7 +57,9 @@ class Report:
         return self.ok
 
     def __str__(self) -> str:
-        counts = f"{self.session_count} sessions, {self.event_count} events, {self.blob_count} blobs"
+        counts = ", ".join((
+            _plural(self.session_count, "session"), _plural(self.event_count, "event"), _plural(self.blob_count, "blob")
+        ))  # fmt: skip
         if self.ok:
             return f"ok: {counts}"
         lines = [
@@ -65,17 +67,21 @@ class Report:
             f"{'' if problem.session is None else f'session {problem.session}: '}{problem.what} (hint: {problem.hint})"
             for problem in self.problems
         ]
-        return "\n".join([f"{len(self.problems)} problems in {counts}:", *lines])
+        return "\n".join([f"{_plural(len(self.problems), 'problem')} in {counts}:", *lines])
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 _RESTORE = "restore a backup, or export what can still be read"
-_REBUILD = "the journal is whole; the tables can be rebuilt from it"
+_REBUILD = "the journal is whole, and store.view(id, at=<its last event>) reads it alone; a backup mends the tables"
 
 
 def verify(store: "Store", *, deep: bool = True) -> Report:
     """Check a store; see `Store.verify`."""
     report = Report()
-    _check_file(store, report)
+    _check_file(store, report, "integrity_check" if deep else "quick_check")
     try:
         session_ids = journal.stream_ids(store.database)
     except FoldlogError as error:
@@ -87,15 +93,14 @@ def verify(store: "Store", *, deep: bool = True) -> Report:
             _Check(store, report, session_id, deep=deep).run()
         except FoldlogError as error:
             report.problems.append(Problem(getattr(error, "position", None), session_id, error.message, _RESTORE))
-    if deep:
-        _check_blobs(store, report)
+    _check_blobs(store, report, deep=deep)
     return report
 
 
-def _check_file(store: "Store", report: Report) -> None:
+def _check_file(store: "Store", report: Report, check: str) -> None:
     reader = store.database.new_reader()
     try:
-        for (line,) in reader.execute("PRAGMA quick_check(100)"):
+        for (line,) in reader.execute(f"PRAGMA {check}(100)"):
             if line != "ok":
                 report.problems.append(Problem(None, None, f"SQLite: {line}", _RESTORE))
     except sqlite3.Error as error:
@@ -198,11 +203,11 @@ class _Check:
             self._problem(None, "the live view differs from the journal", "open the session again")
 
 
-def _check_blobs(store: "Store", report: Report) -> None:
+def _check_blobs(store: "Store", report: Report, *, deep: bool) -> None:
     with store.database.read() as connection:
         names = [row[0] for row in connection.exec_driver_sql("SELECT hash FROM blobs ORDER BY hash")]
-    for name in names:
-        report.blob_count += 1
+    report.blob_count = len(names)
+    for name in names if deep else ():
         body = journal.read_blob(store.database, name)
         if body is None or hash_name(body) != name:
             report.problems.append(Problem(None, None, f"blob {name} is damaged", _RESTORE))

@@ -65,13 +65,14 @@ def translate(error: BaseException, doing: str) -> FoldlogError:
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
         return StoreError(
             f"{doing}: the database cannot be opened or written here ({name})",
-            hint="check the permissions of the file and of its folder, or open with read_only=True",
+            hint="check the permissions of the file and of its folder; to read, SQLite keeps -wal and -shm files there",
         )
     if code == sqlite3.SQLITE_NOTADB:
         return NotAStoreError(f"{doing}: the file is not a SQLite database", hint="check the path")
     if code == sqlite3.SQLITE_CORRUPT:
         return CorruptJournalError(
-            f"{doing}: SQLite reports a damaged database", hint="run `foldlog verify`, or restore a backup"
+            f"{doing}: SQLite reports a damaged database",
+            hint="restore a backup; what can still be read is in store.export() and store.events()",
         )
     if code == sqlite3.SQLITE_IOERR:
         return StoreError(

@@ -181,7 +181,7 @@ def find_stream(database: Database, session_id: str) -> Stream:
     if row is None:
         raise UnknownSessionError(
             f"there is no session {session_id!r} in {database.path}",
-            hint="store.sessions() lists those there are",
+            hint="store.sessions(), or `foldlog ls`, lists those there are",
         )
     return Stream(session_id, row[0])
 

@@ -96,7 +96,7 @@ class Database:
         return connection
 
     def _connect_reader(self) -> sqlite3.Connection:
-        connection = _connect(self.path, "ro")
+        connection = _connect(self.path, reading_mode(self.path))
         connection.execute(f"PRAGMA synchronous = {self.durability.upper()}")
         connection.execute("PRAGMA query_only = ON")
         return connection
@@ -197,6 +197,16 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
+def reading_mode(path: Path) -> str:
+    """How to open a database for reading: `ro`, or with nothing made beside it where nothing can be.
+
+    Even a reader needs SQLite's own files beside a database in WAL mode. Where they are not there and we
+    may not make them, the database file is all there is.
+    """
+    alone = not os.path.lexists(f"{path}-wal") and not os.access(path.parent, os.W_OK)
+    return "ro&immutable=1" if alone else "ro"
+
+
 def _use_wal(connection: sqlite3.Connection) -> None:
     """Switch to WAL and read the answer back: the switch ignores the busy timeout."""
     deadline = time.monotonic() + BUSY_TIMEOUT_S
@@ -228,7 +238,7 @@ def probe(path: Path) -> int:
             raise NotAStoreError(
                 f"{path} is a SQLite database of another program", hint="give foldlog a file of its own"
             )
-        return _pragma(path, "ro", "user_version")
+        return _pragma(path, reading_mode(path), "user_version")
 
 
 def _pragma(path: Path, mode: str, name: str) -> int:

@@ -4,6 +4,7 @@ Shared by threads. Sessions record through it (`foldlog.session`); queries, file
 backup are made by `foldlog.outlets`, which are imported when they are first asked for.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -51,7 +52,9 @@ def open(path: str | Path, *, read_only: bool = False, config: Config | None = N
 
 
 def _path_of(path: str | Path) -> Path:
-    text = str(path)
+    if not isinstance(path, str | os.PathLike):
+        raise StoreError(f"{path!r} is not a path", hint="give a path or a sqlite:/// URL")
+    text = os.fsdecode(path)
     if "://" in text:
         scheme, _, rest = text.partition("://")
         if scheme != "sqlite" or not rest.startswith("/") or len(rest) < 2:
