@@ -43,7 +43,7 @@ def test_what_is_read_back_is_the_row(events: list[dict[str, Any]]) -> None:
 
 def test_null_and_absent_one_and_one_point_nought_stay_apart() -> None:
     found = decode(columns("call", type="leaf", usage={"input_tokens": 1.0, "total_tokens": 1}, error=None)["data"])
-    assert repr(found) == "{'id': 1, 'type': 'leaf', 'usage': {'input_tokens': 1.0, 'total_tokens': 1}, 'error': None}"
+    assert repr(found) == "{'error': None, 'id': 1, 'type': 'leaf', 'usage': {'input_tokens': 1.0, 'total_tokens': 1}}"
 
 
 @pytest.mark.parametrize("kind", sorted(COPIED))

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from foldlog.core.codec import encode
 from foldlog.core.documents import Node, edge_of
-from foldlog.core.ids import RowId, parent_id, session_name
+from foldlog.core.errors import FoldlogError
+from foldlog.core.ids import RowId, check_row_id, parent_id, session_name
 from foldlog.core.limits import NESTING_MAX
 from foldlog.core.measures import COST_ALIASES, TOKEN_ALIASES, first_number
 from foldlog.core.rows import Entry, Row
@@ -26,8 +27,16 @@ def _number(value: Any) -> int | float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
+def _real(value: Any) -> float | None:
+    return None if _number(value) is None else float(value)
+
+
 def _id(value: Any) -> RowId | None:
-    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+    # What cannot be the id of a row is no column: SQLite would make a number of the text "12".
+    try:
+        return check_row_id(value, "")
+    except FoldlogError:
+        return None
 
 
 Reader = Callable[[Any], Any]
@@ -38,7 +47,7 @@ COPIED: Final[dict[str, dict[str, Reader]]] = {
     "turn": {"status": _text, "user_message_id": _id, "started_at": _text, "ended_at": _text},
     "eval": {
         "status": _text, "turn_id": _id, "message_id": _id, "call_id": _id, "block_index": _number,
-        "started_at": _text, "ended_at": _text, "elapsed_ms": _number,
+        "started_at": _text, "ended_at": _text, "elapsed_ms": _real,
     },
     "call": {
         "type": _text, "status": _text, "turn_id": _id, "parent_eval_id": _id, "started_at": _text,
@@ -52,7 +61,8 @@ COPIED: Final[dict[str, dict[str, Reader]]] = {
 def dump(value: Any) -> str:
     """A row or document as the JSON that a `data` column holds."""
     # Documents nest deeper than values: sessions below sessions, each with a value of its own inside.
-    return encode(value, nesting_max=_STORED_NESTING_MAX).data.decode()
+    # Sorted keys: the same row is the same text, however it came to be.
+    return encode(value, nesting_max=_STORED_NESTING_MAX, canonical=True).data.decode()
 
 
 _STORED_NESTING_MAX: Final = NESTING_MAX + 50
@@ -79,7 +89,7 @@ def row_columns(kind: str, session_id: str, entry: Entry) -> Columns:
 def _call_columns(row: Row) -> Columns:
     usage, cache = row.get("usage"), row.get("cache")
     found: Columns = {name: first_number(usage, aliases) for name, aliases in TOKEN_ALIASES.items()}
-    found["usd"] = first_number(row.get("cost"), COST_ALIASES)
+    found["usd"] = _real(first_number(row.get("cost"), COST_ALIASES))
     found["cache_status"] = _text(cache.get("status")) if isinstance(cache, dict) else None
     return found
 
@@ -142,7 +152,7 @@ def usage_columns(node: Node) -> Columns:
         found[f"{name}_status"] = usage["status"]
         for tokens in TOKEN_ALIASES:
             found[f"{name}_{tokens}"] = usage[tokens].get("known")
-        found[f"{name}_usd"] = cost["usd"].get("known")
+        found[f"{name}_usd"] = _real(cost["usd"].get("known"))
     found["child_call_count"] = node.totals.edge_count
     return {**found, "data": dump({**document, "sums": node.totals.dump()})}
 
@@ -155,6 +165,6 @@ def tree_columns(session_id: str, entry: Entry) -> Columns:
         "call_id": edge.call_id,
         "seq": entry.seq,
         "child_session_id": edge.child_session_id,
-        "edge_type": edge.edge_type,
+        "edge_type": _text(edge.edge_type),
         "status": _text(edge.status),
     }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from foldlog.core.ids import session_name
+from foldlog.core.limits import TREE_DEPTH_MAX
 from foldlog.core.measures import Group, Totals, combine
 from foldlog.core.view import View
 
@@ -130,7 +131,11 @@ def final_document(root: Node, usage: Document) -> Document:
     return found
 
 
-def _assemble(node: Node, find: Callable[[str], Node | None], seen: set[str]) -> _Tree:
+# Hand-made edges may go deeper than sessions can; documents may not, or no JSON could hold them.
+_DEPTH_MAX = TREE_DEPTH_MAX + 10
+
+
+def _assemble(node: Node, find: Callable[[str], Node | None], seen: set[str], depth: int = 0) -> _Tree:
     """Put a session and everything below it together; a session met again is only named."""
     if node.session_id is not None:
         seen.add(node.session_id)
@@ -144,14 +149,16 @@ def _assemble(node: Node, find: Callable[[str], Node | None], seen: set[str]) ->
     usages: list[Document] = []
     children: list[Document] = []
     for edge in node.edges:
-        child = None if edge.child_session_id is None else find(edge.child_session_id)
+        child = None
+        if edge.child_session_id is not None and depth < _DEPTH_MAX:
+            child = find(edge.child_session_id)
         if child is None or edge.child_session_id in seen:
             # Whatever a missing session used is not in the sums; one met again is, once.
             complete &= edge.child_session_id is None or child is not None
             usage: Document = {"status": "unknown"}
             children.append(_absent(edge, child))
         else:
-            below = _assemble(child, find, seen)
+            below = _assemble(child, find, seen, depth + 1)
             group.merge(below.group)
             total_call_count += below.total_call_count
             complete &= below.complete

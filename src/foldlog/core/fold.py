@@ -66,6 +66,8 @@ def apply(view: View, event: Event) -> View:
 
 def advance(view: View, event: Event) -> None:
     """Fold one event into this view; O(1)."""
+    if not isinstance(event, dict):
+        raise InvalidEventError("an event is a map", hint="fold events as store.events() gives them")
     view.carry_out(plan(view, upcast(event, view.session_row())))
 
 
@@ -117,6 +119,7 @@ def _new_row(state: State, event: Event, change: Change, kind: str, *inner: str)
             f"{event['type']}: {kind} {row_id!r} is already there",
             hint=f"leave the id out and the session gives the next {kind} its own",
         )
+    _check_status(event, row)
     _check_turn(state, event, row.get("turn_id"))
     _count(change, kind, row_id)
     return row
@@ -136,6 +139,11 @@ def _known_row(state: State, event: Event, kind: str, row_id: Any) -> Row:
 def _check_turn(state: State, event: Event, turn_id: Any) -> None:
     if turn_id is not None:
         _known_row(state, event, "turn", turn_id)
+
+
+def _check_status(event: Event, row: Row) -> None:
+    if type(row.get("status", "")) is not str and row["status"] is not None:
+        raise InvalidEventError(f"{event['type']}: a status is a str", hint="running, ok, final, error, or your own")
 
 
 def _count(change: Change, kind: str, row_id: RowId) -> None:
@@ -175,6 +183,7 @@ def _plan_session_started(state: State, event: Event, change: Change) -> None:
 
 def _plan_session_status(state: State, event: Event, change: Change) -> None:
     _need(event, "status", "ended_at")
+    _check_status(event, event)
     change.session = {**state.session_row(), "status": event["status"], "ended_at": event["ended_at"]}
 
 
@@ -210,6 +219,8 @@ def _plan_session_restored(state: State, event: Event, change: Change) -> None:
         if type(row) is not dict or any(key not in row for key in ("id", "role", "content")):
             raise InvalidEventError("session.restored: a message lacks a key", hint="a message has id, role, content")
         row_id = check_row_id(row["id"], "session.restored: message id")
+        if row.get("turn_id") is not None:
+            check_row_id(row["turn_id"], "session.restored: a message's turn_id")
         if row_id in seen:
             raise InvalidEventError(f"session.restored: message {row_id!r} stands twice", hint="give each its own id")
         seen.add(row_id)
@@ -261,6 +272,7 @@ def _plan_turn_updated(state: State, event: Event, change: Change) -> None:
     turn_id = event["turn_id"]
     row = _known_row(state, event, "turn", turn_id)
     changes = _changes(event, turn_id)
+    _check_status(event, changes)
     if changes:
         change.puts.append(("turn", turn_id, row | _split_lists(event, changes, turn_id, change)))
     added = event.get("added", {})
@@ -278,7 +290,7 @@ def _changes(event: Event, row_id: RowId) -> Row:
     changes = event["changes"]
     if type(changes) is not dict:
         raise InvalidEventError(f"{event['type']}: changes is not a map", hint="pass changes={key: value}")
-    if changes.get("id", row_id) != row_id:
+    if "id" in changes and (type(changes["id"]) is not type(row_id) or changes["id"] != row_id):
         raise InvalidEventError(f"{event['type']} cannot change the id", hint="an id stays; add another row")
     return changes
 
@@ -286,6 +298,7 @@ def _changes(event: Event, row_id: RowId) -> Row:
 def _plan_turn_put(state: State, event: Event, change: Change) -> None:
     row = _need_map(event, "turn", "id")
     _known_row(state, event, "turn", row["id"])
+    _check_status(event, row)
     change.links.append(Link(row["id"], "", "reset", []))
     change.puts.append(("turn", row["id"], _split_lists(event, row, row["id"], change)))
 
@@ -324,8 +337,9 @@ def _check_type(event: Event, row: Row) -> None:
 
 def _replace_call(state: State, event: Event, change: Change, old: Row, row: Row) -> None:
     _check_type(event, row)
+    _check_status(event, row)
     before, after = old.get("turn_id"), row.get("turn_id")
-    if before != after:
+    if type(before) is not type(after) or before != after:
         # The call moves: its old turn keeps the list it had, its new one names it.
         _check_turn(state, event, after)
         if before is not None:

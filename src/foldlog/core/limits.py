@@ -17,8 +17,9 @@ BLOB_BYTES_MAX = 512 * 1024 * 1024
 # Deep enough for any honest value, low enough that no decoder or recursive reader runs out of stack.
 NESTING_MAX = 200
 
-# An event carries a value inside a row (`message.content`): two levels that are not the user's.
-ENVELOPE_NESTING = 2
+# An event carries a value inside rows and references (`call.response_ref.value`, a snapshot's reference in
+# `session_patch.restored_from`): levels that are not the user's.
+ENVELOPE_NESTING = 5
 
 # A session id is a file name on export and a key in every index.
 SESSION_ID_CHARS_MAX = 128

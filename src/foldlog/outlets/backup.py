@@ -11,7 +11,7 @@ from pathlib import Path
 
 from foldlog.core.errors import AlreadyExistsError, StoreError
 from foldlog.storage.faults import translated
-from foldlog.storage.sqlite import Database, sync_folder
+from foldlog.storage.sqlite import Database, make_private, sync_folder
 
 
 def backup(database: Database, path: Path) -> None:
@@ -24,8 +24,7 @@ def backup(database: Database, path: Path) -> None:
     source = database.new_reader()
     try:
         with translated(f"backing up to {path}"):
-            descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600)
-            os.close(descriptor)
+            make_private(fresh)
             copy = sqlite3.connect(fresh, isolation_level=None)
             try:
                 source.backup(copy)
@@ -50,5 +49,5 @@ def backup(database: Database, path: Path) -> None:
     finally:
         source.close()
         for suffix in ("", "-wal", "-shm", "-journal"):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 os.unlink(f"{fresh}{suffix}")  # noqa: PTH108

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foldlog.core.codec import decode
 from foldlog.core.columns import dump
 from foldlog.core.ids import check_session_id, is_hash, parent_id
 from foldlog.core.refs import Ref
@@ -76,8 +77,9 @@ class _Export:
         self.write_documents()
         if names:
             make_folder(self._folder / "blobs", self._folder_mode)
-            for name in names:
-                self._put_blob(name)
+        todo = list(names)
+        while todo:
+            todo += self._put_blob(todo.pop(), names)
         return self._written
 
     def write_documents(self) -> None:
@@ -91,13 +93,17 @@ class _Export:
         if write_file(path, (f"{line}\n".encode() for line in lines), self._mode):
             self._written.append(path)
 
-    def _put_blob(self, name: str) -> None:
-        path = self._folder / "blobs" / name
-        if not is_hash(name) or path.is_file():
-            return  # content-addressed: what is there is the same
+    def _put_blob(self, name: str, names: dict[str, None]) -> list[str]:
+        """Write a blob unless it is there; the names of the blobs inside it that are not in `names` yet."""
         body = journal.read_blob(self._store.database, name)
-        if body is not None and write_file(path, [body], self._mode):
+        if body is None or not is_hash(name):
+            return []
+        path = self._folder / "blobs" / name
+        if write_file(path, [body], self._mode):
             self._written.append(path)
+        inside = [ref["hash"] for ref in refs_in(decode(body)) if ref["hash"] not in names]
+        names |= dict.fromkeys(inside)
+        return inside
 
     def _events(self, stream: Stream, names: dict[str, None]) -> Iterator[str]:
         for stored in journal.read_stream(self._store.database, stream):

@@ -128,6 +128,10 @@ class _Check:
         chain, expected, at = first_chain(self._session_id), 1, ""
         for event in self._read(stream):
             self._report.event_count += 1
+            if type(event.data) is not str or {type(event.digest), type(event.chain)} != {bytes}:
+                self._problem(event.position, f"event {event.event_id}: a column is not of the type it was written as")
+                expected, self._foldable = event.event_id + 1, False
+                continue
             if event.event_id != expected:
                 self._problem(event.position, f"event {expected} is missing")
                 self._foldable = False
@@ -156,8 +160,8 @@ class _Check:
             event = event_of(stored)
             if self._foldable:
                 advance(self._view, event)
-        except FoldlogError as error:
-            self._problem(stored.position, f"event {stored.event_id} does not fold: {error.message}")
+        except (FoldlogError, TypeError, AttributeError, KeyError, ValueError) as error:
+            self._problem(stored.position, f"event {stored.event_id} does not fold: {getattr(error, 'message', error)}")
             self._foldable = False
             return
         if self._deep:

@@ -18,7 +18,8 @@ from foldlog.core.columns import (
     usage_columns,
 )
 from foldlog.core.documents import Edge, Node, node_of
-from foldlog.core.fold import advance, fold
+from foldlog.core.errors import CorruptJournalError
+from foldlog.core.fold import advance
 from foldlog.core.ids import RowId
 from foldlog.core.measures import Totals, is_edge
 from foldlog.core.rows import KINDS, Changed, Entry
@@ -75,23 +76,27 @@ def _folded(view: View) -> dict[str, Any]:
 
 
 def read(database: Database, stream: Stream) -> tuple[View, Head | None]:
-    """A session's view as of now: from its tables, then the events after them; and its last event."""
+    """A session's view as of now: from its tables, then the events after them; and the last event in it."""
     with database.read() as connection:
         row = tables.read_session(connection, stream.session_id)
         entries = {kind: _read_entries(connection, kind, stream.session_id) for kind in KINDS} if row else {}
     if row is None:
         return replay(database, stream)
-    folded = decode(row["folded"])
-    view = View.restore(
-        decode(row["data"]),
-        folded["counters"],
-        (folded["final_ref"], folded["final_preview"]),
-        folded["error"],
-        entries,
-    )
-    for stored in journal.read_stream(database, stream, after=row["checkpoint_event_id"]):
+    standing = row["checkpoint_event_id"]
+    try:
+        folded = decode(row["folded"])
+        final = (folded["final_ref"], folded["final_preview"])
+        view = View.restore(decode(row["data"]), folded["counters"], final, folded["error"], entries)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CorruptJournalError(
+            f"session {stream.session_id!r}: the tables are damaged ({type(error).__name__})",
+            hint="store.view(id, at=<its last event>) reads the journal alone; a backup mends the tables",
+        ) from error
+    head = journal.head_of(database, stream, standing)
+    for stored in journal.read_stream(database, stream, after=standing):
         advance(view, event_of(stored))
-    return view, journal.head_of(database, stream)
+        head = Head(stored.event_id, stored.at, stored.chain)
+    return view, head
 
 
 def decode_row(data: str) -> dict[str, Any]:
@@ -108,9 +113,12 @@ def writer_of(database: Database, session_id: str) -> str | None:
 
 
 def replay(database: Database, stream: Stream, *, through: int | None = None) -> tuple[View, Head | None]:
-    """A session's view folded from its journal alone, through one event or all."""
-    view = fold(event_of(stored) for stored in journal.read_stream(database, stream, through=through))
-    return view, journal.head_of(database, stream)
+    """A session's view folded from its journal alone, through one event or all; and the last event in it."""
+    view, head = View(), None
+    for stored in journal.read_stream(database, stream, through=through):
+        advance(view, event_of(stored))
+        head = Head(stored.event_id, stored.at, stored.chain)
+    return view, head
 
 
 def _read_entries(connection: Any, kind: str, session_id: str) -> list[tuple[RowId, Entry]]:
@@ -134,7 +142,7 @@ def read_nodes(database: Database, session_id: str) -> dict[str, Node]:
     return {
         found: _node(found, decode(finals[found]), decode(usages[found]), edges.get(found, []))
         for found, event_id in standing
-        if heads.get(found) == event_id
+        if heads.get(found) == event_id and found in finals and found in usages
     }
 
 

@@ -33,6 +33,8 @@ class Pending:
         self._rows: dict[tuple[str, RowId], Row] = {}
         self._new: dict[str, list[RowId]] = {}
         self._steps: dict[RowId, list[Link | Row]] = {}
+        self._lists: dict[RowId, tuple[dict[str, IdList], Row, int]] = {}
+        self._keys: dict[str, dict[str, Any]] = {}
         self._counters: dict[str, int] = {}
         self._session: Row | None = None
         self._restored = False
@@ -40,7 +42,7 @@ class Pending:
     def add(self, event: PendingEvent) -> None:
         """Put one more event on top."""
         self.events.append(event)
-        self._take(event.change)
+        self._take(event)
 
     def cut(self, length: int) -> None:
         """Drop all but the first `length` events."""
@@ -48,9 +50,12 @@ class Pending:
             del self.events[length:]
             self._reset()
             for event in self.events:
-                self._take(event.change)
+                self._take(event)
 
-    def _take(self, change: Change) -> None:
+    def _take(self, event: PendingEvent) -> None:
+        change = event.change
+        if event.stamped.idempotency_key is not None:
+            self._keys[event.stamped.idempotency_key] = event.event
         if change.messages is not None:
             self._restored = True
             for key in [key for key in self._rows if key[0] == "message"]:
@@ -65,6 +70,10 @@ class Pending:
                 self._steps.setdefault(row_id, []).append(row)
         for link in change.links:
             self._steps.setdefault(link.turn_id, []).append(link)
+            turn = self.row("turn", link.turn_id)
+            if turn is not None and link.key not in LINK_KEYS and link.key in turn and link.how != "reset":
+                # A list of the user's own now grows beside the row, as it will in the view.
+                self._rows["turn", link.turn_id] = {key: value for key, value in turn.items() if key != link.key}
         for name, value in change.counters.items():
             self._counters[name] = max(value, self._counters.get(name, 0))
         if change.session is not None:
@@ -97,6 +106,10 @@ class Pending:
         """One counter, pending events included."""
         return max(self._view.counter(name), self._counters.get(name, 0))
 
+    def find_key(self, idempotency_key: str) -> dict[str, Any] | None:
+        """The pending event with this idempotency key, or None."""
+        return self._keys.get(idempotency_key)
+
     def last_row_id(self, kind: str) -> RowId | None:
         """The id of the row added last, pending rows included, or None."""
         if kind == "message" and self._restored:
@@ -123,14 +136,17 @@ class Pending:
         stored = self._view.row("turn", turn_id)
         if stored is not None and not steps:
             return self._view.turn_lists(turn_id)
-        row: Row = stored or {}
-        lists = {key: IdList() for key in LINK_KEYS}
-        if stored is not None:
-            lists = {key: ids.copy() for key, ids in self._view.turn_lists(turn_id).items()}
-        for step in steps:
+        lists, row, done = self._lists.get(turn_id) or (self._first_lists(turn_id, stored), stored or {}, 0)
+        for step in steps[done:]:
             if isinstance(step, Link):
                 row = apply_link(lists, row, step)
             else:
                 row = step
                 forget_lists(lists, row)
+        self._lists[turn_id] = (lists, row, len(steps))
         return lists
+
+    def _first_lists(self, turn_id: RowId, stored: Row | None) -> dict[str, IdList]:
+        if stored is None:
+            return {key: IdList() for key in LINK_KEYS}
+        return {key: ids.copy() for key, ids in self._view.turn_lists(turn_id).items()}

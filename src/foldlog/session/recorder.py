@@ -18,10 +18,12 @@ from foldlog.core.clock import format_time
 from foldlog.core.codec import decode, encode
 from foldlog.core.errors import (
     CommitUncertainError,
+    CorruptJournalError,
     ExpectedIdError,
     FoldlogError,
     InvalidEventError,
     StoreClosedError,
+    StoreError,
 )
 from foldlog.core.fold import plan
 from foldlog.core.ids import check_event_type
@@ -88,13 +90,25 @@ class Recorder:
             start = self._holds.pop()
             if error is not None:
                 self._cut(start)
+                if not self._holds:
+                    self._give_up()
             elif not self._holds:
                 self._settle()
                 after, self._after = self._after, []
         finally:
             self._lock.release()
         for callback in after:
+            self._run_after(callback)
+
+    def _run_after(self, callback: Callable[[], None]) -> None:
+        try:
             callback()
+        except FoldlogError as error:
+            raise StoreError(
+                f"session {self.stream.session_id!r}: recorded through event {self.event_id}, but the tables or files "
+                f"were not written: {error.message}",
+                hint="do not repeat the call; call checkpoint() once the cause is gone",
+            ) from error
 
     @property
     def is_nested(self) -> bool:
@@ -182,9 +196,9 @@ class Recorder:
             raise InvalidEventError(
                 "an idempotency key is a str of 1 to 512 printable ASCII characters", hint="use a short unique str"
             )
-        for pending in self.pending.events:
-            if pending.stamped.idempotency_key == idempotency_key:
-                return pending.event
+        pending = self.pending.find_key(idempotency_key)
+        if pending is not None:
+            return pending
         if self.stream.key is None:
             return None
         stored = journal.find_key(self.host.database, self.stream, idempotency_key)
@@ -222,17 +236,22 @@ class Recorder:
                 self._fold(events, joined)
             except FoldlogError as error:
                 self._uncertain = error if isinstance(error, CommitUncertainError) else None
-                self._cut(0)
+                self._give_up()
                 raise
             except BaseException:
                 # Interrupted between the commit and the fold: only the journal knows.
                 self._uncertain = CommitUncertainError("the commit was interrupted", hint="call reload()")
-                self._cut(0)
+                self._give_up()
                 raise
 
+    def _give_up(self) -> None:
+        self._cut(0)
+        self._joined, self._also, self._after = [], [], []
+
     def _fold(self, events: list[PendingEvent], joined: "list[Recorder]") -> None:
-        for pending in events:
-            self.view.carry_out(pending.change)
+        with self.view.held():  # a reader sees all of a commit or nothing of it
+            for pending in events:
+                self.view.carry_out(pending.change)
         for recorder in (self, *joined):
             recorder._stand_at(recorder._tip)
             recorder.pending.cut(0)
@@ -247,7 +266,6 @@ class Recorder:
             self._tip = Head(last.event_id, last.at, last.chain)
         else:
             self._tip = self._head
-            self._joined, self._also, self._after = [], [], []
 
     def reload(self, load: Callable[[], tuple[View, Head | None]]) -> View:
         """Read the journal again after an uncertain commit; the new view."""
@@ -266,8 +284,21 @@ class Recorder:
 
 def event_of(stored: StoredEvent) -> Event:
     """A stored event as the dict that folds."""
-    payload = decode(stored.data)
+    try:
+        payload = decode(stored.data)
+    except CorruptJournalError as error:
+        raise _damaged(stored, error.message) from error
+    if type(payload) is not dict:
+        raise _damaged(stored, "its data is no map")
     return {"id": stored.event_id, "type": stored.type, "at": stored.at, **payload}
+
+
+def _damaged(stored: StoredEvent, why: str) -> CorruptJournalError:
+    return CorruptJournalError(
+        f"session {stored.session_id!r}: event {stored.event_id} at position {stored.position} is damaged: {why}",
+        hint="run `foldlog verify` on the store; restore a backup, or go on after this position",
+        position=stored.position,
+    )
 
 
 def own_copy(event: Event) -> Event:

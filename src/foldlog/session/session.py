@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from foldlog.core.clock import format_time
 from foldlog.core.errors import (
@@ -32,6 +32,9 @@ from foldlog.storage import journal, lease
 from foldlog.storage.faults import translated
 from foldlog.storage.journal import Stream
 from foldlog.storage.sqlite import driver_of
+
+# How often a writer that is pushed aside may be quicker than the one who does it.
+_TAKE_OVERS_MAX: Final = 20
 
 
 class Session(Verbs):
@@ -87,6 +90,7 @@ class Session(Verbs):
                 f"there already is a session {session_id!r}",
                 hint="open it with open_session(id), or choose another id",
             )
+        host.database.check_writable()
         holder = lease.holder_now(row["created_at"])
         held = lease.acquire(lease.folder_of(host.database.path), session_id, holder)
         session = cls(host, Recorder(host, Stream(session_id), View(), None, held), json.dumps(holder))
@@ -121,6 +125,7 @@ class Session(Verbs):
     def reopen(cls, host: Host, session_id: str, *, recover: bool, take_over: bool) -> "Session":
         """Go on with a session that is in the store."""
         stream = journal.find_stream(host.database, session_id)
+        host.database.check_writable()
         holder = lease.holder_now(format_time(host.config.clock()))
         folder = lease.folder_of(host.database.path)
         overtaken: dict[str, Any] | None = None
@@ -135,10 +140,17 @@ class Session(Verbs):
         session = cls(host, Recorder(host, stream, View(), None, held), json.dumps(holder))
         with session._released_on_error():
             session._left_by = checkpoint.writer_of(host.database, session_id)
-            session.reload()
             crashed = session._left_by is not None or take_over
-            session._take_up(recover=recover and crashed, noted=take_over, overtaken=overtaken)
-        host.register(session)
+            for attempt in range(_TAKE_OVERS_MAX):
+                session.reload()
+                try:
+                    session._take_up(recover=recover and crashed, noted=take_over, overtaken=overtaken)
+                    break
+                except StaleWriterError:
+                    # The writer that is pushed aside was quicker; look again at what it left.
+                    if attempt == _TAKE_OVERS_MAX - 1:
+                        raise
+        session._announce()
         return session
 
     def _take_up(self, *, recover: bool, noted: bool, overtaken: dict[str, Any] | None) -> None:
@@ -307,26 +319,27 @@ class Session(Verbs):
     def close(self) -> None:
         """Give the handle and its lease back, tables up to date; writes no event, and closing twice is fine.
 
-        The session stays as it is and can be opened again.
+        The session stays as it is and can be opened again. When the tables cannot be written, the error is
+        raised and the handle stays open, so that closing can be tried again.
         """
         if self._recorder.is_closed or self._host.database.is_inherited:
             return
         if self._recorder.is_uncertain:
-            self._let_go()  # what is not known cannot be written into tables
+            self.let_go()  # what is not known cannot be written into tables
             return
         try:
             with self._recorder as recorder:
                 if recorder.is_nested:
                     raise InvalidEventError(f"session {self.id!r}: close() inside a batch", hint="leave it first")
-                try:
-                    with contextlib.suppress(StaleWriterError):  # its events are in the journal, and all there is
-                        self._write_checkpoint(self._left_by)
-                finally:
-                    self._let_go()
+                with contextlib.suppress(StaleWriterError):  # its events are in the journal, and all there is
+                    self._write_checkpoint(self._left_by)
+                    self._host.checkpointed(self.id)
         except StoreClosedError:
-            self._let_go()
+            pass
+        self.let_go()
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Give the handle and its lease back as they are: the last resort of a close that failed."""
         self._recorder.close()
         self._recorder.lease.release()
         self._host.forget(self)

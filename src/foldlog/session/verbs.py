@@ -17,7 +17,7 @@ from foldlog.core.errors import (
     NotSerializableError,
     UnknownRowError,
 )
-from foldlog.core.ids import RowId, is_hash
+from foldlog.core.ids import RowId, check_row_id, is_hash
 from foldlog.core.preview import project_value
 from foldlog.core.refs import Ref, copy_value, hash_name
 from foldlog.core.rows import LINK_KEYS
@@ -47,6 +47,8 @@ class Verbs:
     @property
     def view(self) -> View:
         """The folded state, live: it shows committed events, from any thread."""
+        if self._host.database.is_inherited:
+            self._host.database.check_open()
         return self._recorder.view
 
     # Events.
@@ -162,6 +164,11 @@ class Verbs:
         return self._update("call", call_id, change, fields)
 
     def _update(self, kind: str, row_id: RowId, change: ChangeFunction | None, fields: Row) -> Row:
+        if change is not None and not callable(change):
+            raise InvalidEventError(
+                f"the change for {kind} {row_id!r} is no function", hint="pass keywords, or a function of the row"
+            )
+        check_row_id(row_id, f"{kind} id")
         with self._recorder as recorder:
             row = recorder.pending.read_row(kind, row_id)
             if row is None:
@@ -183,8 +190,8 @@ class Verbs:
             changes |= fields
             if not changes:
                 return row
-            event = recorder.record(f"{kind}.updated", {f"{kind}_id": row_id, "changes": changes})
-            return row | own_copy(event["changes"])
+            recorder.record(f"{kind}.updated", {f"{kind}_id": row_id, "changes": changes})
+            return recorder.pending.read_row(kind, row_id) or row
 
     def add_turn_id(self, turn_id: RowId | None, key: str, value: RowId) -> None:
         """Add an id to one of a turn's lists unless it is there; a turn of None is nobody's, and ignored.
@@ -197,6 +204,10 @@ class Verbs:
         """Add ids to one of a turn's lists; those already there are left out."""
         if turn_id is None:
             return
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise InvalidEventError("add_turn_ids() takes ids, one after another", hint="pass a list: [1, 2]")
+        check_row_id(turn_id, "turn id")
+        values = [check_row_id(value, f"{key} holds") for value in values]
         with self._recorder as recorder:
             known: set[Any] = set()
             if recorder.pending.row("turn", turn_id) is not None:
@@ -253,6 +264,8 @@ class Verbs:
         """
         config = self._host.config
         inline_max = config.inline_bytes_max if inline_bytes_max is None else inline_bytes_max
+        if type(inline_max) is not int:
+            raise InvalidEventError("inline_bytes_max is a number of bytes", hint="pass an int, or leave it out")
         encoded = encode(value, nesting_max=config.limits.nesting_max, canonical=True)
         if len(encoded.data) <= inline_max:
             return {"kind": "inline", "value": copy_value(value) if encoded.refs else encoded.value}
@@ -298,6 +311,8 @@ class Verbs:
         ...     row["summary"]["var_unrestorable"], session.restore()
         (1, {'x': 42})
         """
+        if not isinstance(values, Mapping):
+            raise InvalidEventError("snapshot() takes variables by name", hint="pass {name: value}")
         try:
             body, summary = variables.capture(values, self.value_ref)
             ref = self.value_ref(body)

@@ -230,12 +230,15 @@ class Head(NamedTuple):
     chain: bytes
 
 
-def head_of(database: Database, stream: Stream) -> Head | None:
-    """The last event of a session, or None where there is none."""
+def head_of(database: Database, stream: Stream, event_id: int | None = None) -> Head | None:
+    """The last event of a session, or the one of this id; None where there is none."""
+    which, values = "", [stream.key]
+    if event_id is not None:
+        which, values = " AND event_id = ?", [stream.key, event_id]
     with database.read() as connection:
         row = connection.exec_driver_sql(
-            "SELECT event_id, at, chain FROM events WHERE session_key = ? ORDER BY event_id DESC LIMIT 1",
-            (stream.key,),
+            f"SELECT event_id, at, chain FROM events WHERE session_key = ?{which} ORDER BY event_id DESC LIMIT 1",
+            tuple(values),
         ).first()
     return Head(*row) if row is not None else None
 

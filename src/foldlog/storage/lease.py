@@ -68,7 +68,9 @@ def acquire(folder: Path, session_id: str, holder: dict[str, Any]) -> Lease:
     """Take a session's lease; raises `SessionInUseError` naming who has it."""
     path = _path(folder, session_id)
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.chmod(0o700)
         while True:
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
@@ -82,6 +84,7 @@ def acquire(folder: Path, session_id: str, holder: dict[str, Any]) -> Lease:
             os.close(descriptor)  # its holder released it between our open and our lock
         held = Lease(path, descriptor)
         try:
+            os.fchmod(descriptor, 0o600)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         except OSError:

@@ -134,6 +134,10 @@ class Database:
             raise StoreError(f"{self.path} was opened read-only", hint="open it without read_only=True to write")
         return self._writer
 
+    def check_writable(self) -> None:
+        """Raise unless this handle may write."""
+        self._alive()
+
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """The driver's writer connection, held: for statements that commit by themselves."""
@@ -234,11 +238,19 @@ def probe(path: Path) -> int:
     check_file(path)
     with translated(f"opening {path}"):
         # "immutable" first: another program's database gets no -wal and -shm files from our look at it.
-        if _pragma(path, "ro&immutable=1", "application_id") != APPLICATION_ID:
+        if _application_id(path) != APPLICATION_ID:
             raise NotAStoreError(
                 f"{path} is a SQLite database of another program", hint="give foldlog a file of its own"
             )
         return _pragma(path, reading_mode(path), "user_version")
+
+
+def _application_id(path: Path) -> int:
+    try:
+        return _pragma(path, "ro&immutable=1", "application_id")
+    except sqlite3.DatabaseError:
+        # A checkpoint is under way, or was cut off: the file alone is not whole, with its -wal it is.
+        return _pragma(path, reading_mode(path), "application_id")
 
 
 def _pragma(path: Path, mode: str, name: str) -> int:
@@ -277,7 +289,7 @@ def create(path: Path, make: Callable[[sqlite3.Connection], Any]) -> None:
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
     try:
         with translated(f"making {path}"):
-            os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+            make_private(fresh)
             connection = _connect(fresh, "rw")
             try:
                 connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -296,8 +308,15 @@ def create(path: Path, make: Callable[[sqlite3.Connection], Any]) -> None:
         ) from error
     finally:
         for suffix in ("", "-wal", "-shm", "-journal"):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 os.unlink(f"{fresh}{suffix}")  # noqa: PTH108  (a suffix is no Path operation)
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file of mode 0600, whatever the umask."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

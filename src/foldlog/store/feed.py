@@ -4,9 +4,11 @@ A position is the global order of a store; an event id is the order within its s
 """
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
+from foldlog.core.errors import InvalidEventError, StoreClosedError
+from foldlog.core.ids import check_event_type, check_session_id
 from foldlog.session.recorder import event_of
 from foldlog.storage import journal
 from foldlog.storage.journal import StoredEvent
@@ -26,26 +28,46 @@ class RecordedEvent(dict[str, Any]):
         self.session_id = stored.session_id
 
 
-def read(
-    database: Database, *, session_id: str | None, after: int, types: tuple[str, ...] | None
-) -> Iterator[RecordedEvent]:
-    """Events after a position, in order."""
-    return map(RecordedEvent, journal.read_feed(database, after=after, session_id=session_id, types=types))
+class Wanted(NamedTuple):
+    """Which events: of one session or all, after a position, of some types or all."""
+
+    session_id: str | None
+    after: int
+    types: tuple[str, ...] | None
 
 
-def follow(
-    database: Database,
-    *,
-    session_id: str | None,
-    after: int,
-    types: tuple[str, ...] | None,
-    idle_timeout_s: float | None,
-) -> Iterator[RecordedEvent]:
-    """Events after a position, then each new one as it is committed, by any process.
+def wanted(database: Database, session_id: str | None, after: int, types: Iterable[str] | None) -> Wanted:
+    """What the user asked for, checked at once and not at the first event."""
+    database.check_open()
+    if session_id is not None:
+        journal.find_stream(database, check_session_id(session_id))
+    if type(after) is not int or not 0 <= after < 2**63:
+        raise InvalidEventError(f"after={after!r} is not a position", hint="0, or the position of an event")
+    if types is None:
+        return Wanted(session_id, after, None)
+    if not isinstance(types, Iterable):
+        raise InvalidEventError("types are event types, one after another", hint="pass a list of str")
+    return Wanted(session_id, after, tuple(map(check_event_type, [types] if isinstance(types, str) else types)))
+
+
+def read(database: Database, which: Wanted) -> Iterator[RecordedEvent]:
+    """The events there are, in order of position."""
+    found = journal.read_feed(database, after=which.after, session_id=which.session_id, types=which.types)
+    return map(RecordedEvent, found)
+
+
+def follow(database: Database, which: Wanted, idle_timeout_s: float | None) -> Iterator[RecordedEvent]:
+    """The events there are, then each new one as it is committed, by any process.
 
     Waits on SQLite's data version, which costs one page's look and no read of the tables. Ends when the
     store is closed, or after `idle_timeout_s` seconds without an event.
     """
+    if idle_timeout_s is not None and not isinstance(idle_timeout_s, int | float):
+        raise InvalidEventError("idle_timeout is a number of seconds", hint="pass a number, or leave it out")
+    return _follow(database, which, idle_timeout_s)
+
+
+def _follow(database: Database, which: Wanted, idle_timeout_s: float | None) -> Iterator[RecordedEvent]:
     reader = database.new_reader()
     try:
         quiet_since = time.monotonic()
@@ -54,13 +76,15 @@ def follow(
             seen = reader.execute("PRAGMA data_version").fetchone()[0]
             if seen != version:
                 version = seen
-                for event in read(database, session_id=session_id, after=after, types=types):
-                    after = event.position
+                for event in read(database, which):
+                    which = which._replace(after=event.position)
                     yield event
                     quiet_since = time.monotonic()
             elif idle_timeout_s is not None and time.monotonic() - quiet_since >= idle_timeout_s:
                 return
             else:
                 time.sleep(POLL_INTERVAL_S)
+    except StoreClosedError:
+        return  # closed between two looks
     finally:
         reader.close()

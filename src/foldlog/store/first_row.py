@@ -3,6 +3,7 @@
 What the row holds is in `foldlog.session.lineage`; starting the session is `Session.begin`.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from foldlog.core.clock import format_time
@@ -48,6 +49,8 @@ def _parent_of(host: Host, session_id: str | None, parent: Any) -> dict[str, Any
         address = parent_id(check_session_id(session_id, depth_max=host.config.limits.tree_depth_max))
     if parent is None and address is None:
         return None
+    if parent is not None and not isinstance(parent, str | Mapping):
+        raise InvalidIdError("a parent is a session id, or a map with one", hint='parent={"session_id": "demo"}')
     found = {"session_id": parent} if isinstance(parent, str) else dict(parent or {"session_id": address})
     above = check_session_id(found.get("session_id"))
     journal.find_stream(host.database, above)

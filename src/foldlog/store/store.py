@@ -4,7 +4,6 @@ Shared by threads. Sessions record through it (`foldlog.session`); queries, file
 backup are made by `foldlog.outlets`, which are imported when they are first asked for.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from foldlog.core.documents import Node, final_document, node_of, tree_document, usage_document
 from foldlog.core.errors import (
+    AlreadyExistsError,
     FoldlogError,
     SessionInUseError,
     StoreError,
@@ -27,6 +27,7 @@ from foldlog.storage import journal, tables
 from foldlog.storage.sqlite import Database
 from foldlog.store import feed
 from foldlog.store.first_row import first_row
+from foldlog.store.paths import folder_of, path_of
 from foldlog.store.upgrade import open_database
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from foldlog.outlets.verify import Report
 
 
-def open(path: str | Path, *, read_only: bool = False, config: Config | None = None) -> "Store":  # noqa: A001
+def open(path_or_url: str | Path, *, read_only: bool = False, config: Config | None = None) -> "Store":  # noqa: A001
     """Open the store at a path, or at a `sqlite:///` URL; makes it if there is none.
 
     `read_only` creates and writes nothing, and raises `NotAStoreError` where there is no store. A store of
@@ -48,21 +49,7 @@ def open(path: str | Path, *, read_only: bool = False, config: Config | None = N
     ...     list(store.sessions())
     []
     """
-    return Store(_path_of(path), config or Config(), read_only=read_only)
-
-
-def _path_of(path: str | Path) -> Path:
-    if not isinstance(path, str | os.PathLike):
-        raise StoreError(f"{path!r} is not a path", hint="give a path or a sqlite:/// URL")
-    text = os.fsdecode(path)
-    if "://" in text:
-        scheme, _, rest = text.partition("://")
-        if scheme != "sqlite" or not rest.startswith("/") or len(rest) < 2:
-            raise StoreError(f"{text!r} is not a URL of a store", hint="use a path, or sqlite:///path/to/history.db")
-        text = rest[1:]
-    if text in ("", ":memory:") or text.startswith("file:"):
-        raise StoreError(f"{text!r} is not the path of a file", hint="a store is a file: nothing else would survive")
-    return Path(text)
+    return Store(path_of(path_or_url), config or Config(), read_only=read_only)
 
 
 class Store:
@@ -80,6 +67,11 @@ class Store:
         self._lock = threading.Lock()
         self._export_lock = threading.Lock()
         self._open: dict[str, Session] = {}
+        if config.export_dir is not None and not folder_of(config.export_dir).absolute().parent.is_dir():
+            raise StoreError(
+                f"there is no folder {folder_of(config.export_dir).absolute().parent} for export_dir",
+                hint="make the folder first, or check the path",
+            )
         self._database = open_database(path, config, read_only=read_only)
         self.path = self._database.path
 
@@ -142,7 +134,14 @@ class Store:
 
         Raises `InvalidIdError`, `AlreadyExistsError`, `UnknownSessionError`, `NotSerializableError`.
         """
-        return Session.begin(self, first_row(self, id, kind, provider, parent, cache_id, extra))
+        while True:
+            row = first_row(self, id, kind, provider, parent, cache_id, extra)
+            try:
+                return Session.begin(self, row)
+            except (AlreadyExistsError, SessionInUseError):
+                if id is not None:
+                    raise
+                # Another thread took the next child's number first.
 
     def open_session(self, id: str, *, recover: bool = True, take_over: bool = False) -> Session:
         """Go on with a session that is in the store, after a stop or a crash.
@@ -165,8 +164,8 @@ class Store:
                 continue
             try:
                 Session.reopen(self, below, recover=True, take_over=False).close()
-            except SessionInUseError:
-                continue  # its writer lives
+            except FoldlogError:
+                continue  # its writer lives; or what is wrong with it, its own open_session() will say
 
     def resume_session(
         self, source: str | Session, *, id: str | None = None, turn: RowId | None = None, **extra: Any
@@ -244,8 +243,8 @@ class Store:
 
         Each is the dict that folds, with attributes `position` and `session_id`.
         """
-        session_id, wanted = self._feed_of(session, types)
-        return feed.read(self._database, session_id=session_id, after=after, types=wanted)
+        wanted = feed.wanted(self._database, session, after, types)
+        return feed.read(self._database, wanted)
 
     def follow(
         self,
@@ -259,16 +258,8 @@ class Store:
 
         Ends when the store is closed, or after `idle_timeout` seconds without an event.
         """
-        session_id, wanted = self._feed_of(session, types)
-        return feed.follow(
-            self._database, session_id=session_id, after=after, types=wanted, idle_timeout_s=idle_timeout
-        )
-
-    def _feed_of(self, session: str | None, types: Iterable[str] | None) -> tuple[str | None, tuple[str, ...] | None]:
-        self._database.check_open()
-        if session is not None:
-            journal.find_stream(self._database, check_session_id(session))
-        return session, None if types is None else (types,) if isinstance(types, str) else tuple(types)
+        wanted = feed.wanted(self._database, session, after, types)
+        return feed.follow(self._database, wanted, idle_timeout)
 
     def usage(self, id: str) -> dict[str, Any]:
         """Tokens, cost and cache of a session and of all below it, as of now."""
@@ -333,7 +324,7 @@ class Store:
         """
         from foldlog.outlets import export  # noqa: PLC0415
 
-        return export.export(self, Path(directory), session)
+        return export.export(self, folder_of(directory), session)
 
     def verify(self, *, deep: bool = True) -> "Report":
         """Check the journal, the blobs, and that folding gives what the tables say.
@@ -352,12 +343,13 @@ class Store:
         """
         from foldlog.outlets import backup  # noqa: PLC0415
 
-        backup.backup(self._database, Path(path))
+        backup.backup(self._database, folder_of(path))
 
     # Ending.
 
     def checkpoint(self) -> None:
         """Checkpoint every session that is open here."""
+        self._database.check_open()
         with self._lock:
             sessions = list(self._open.values())
         for session in sessions:
@@ -375,6 +367,7 @@ class Store:
                 session.close()
             except FoldlogError as error:
                 first = first or error
+                session.let_go()
         self._database.close()
         if first is not None:
             raise first

@@ -1,0 +1,36 @@
+"""Paths and URLs that users give, checked before anything is opened.
+
+What is at a path is looked at by `foldlog.storage.sqlite` when the store is opened.
+"""
+
+import os
+from pathlib import Path
+
+from foldlog.core.errors import StoreError
+
+
+def path_of(path: str | Path) -> Path:
+    """The path of a store from a path or a `sqlite:///` URL, or `StoreError`."""
+    if not isinstance(path, str | os.PathLike):
+        raise StoreError(f"{path!r} is not a path", hint="give a path or a sqlite:/// URL")
+    text = os.fsdecode(path)
+    if "://" in text:
+        scheme, _, rest = text.partition("://")
+        if scheme != "sqlite" or not rest.startswith("/") or len(rest) < 2 or "?" in rest:
+            raise StoreError(f"{text!r} is not a URL of a store", hint="use a path, or sqlite:///path/to/history.db")
+        text = rest[1:]
+    if text in ("", ":memory:") or text.startswith("file:"):
+        raise StoreError(f"{text!r} is not the path of a file", hint="a store is a file: nothing else would survive")
+    return Path(text)
+
+
+def folder_of(path: str | Path) -> Path:
+    """A path the user gave, or `StoreError`."""
+    try:
+        found = Path(path)
+        os.fsencode(found).index(b"\0")
+    except ValueError:
+        return found
+    except TypeError:
+        pass
+    raise StoreError(f"{str(path)[:100]!r} is not a path", hint="give the path of a file or folder")
