@@ -4,6 +4,7 @@ The view shows committed events only. Verbs of the same session must see more (a
 the same batch started), so plans are made against this: the view with the pending changes on top.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from foldlog.core.ids import RowId
@@ -134,7 +135,7 @@ class Pending:
         """A turn's lists, pending changes included; not to be changed."""
         steps = self._steps.get(turn_id, ())
         stored = self._view.row("turn", turn_id)
-        if stored is not None and not steps:
+        if stored is not None and turn_id not in self._lists and not self._changes_lists(turn_id, steps):
             return self._view.turn_lists(turn_id)
         lists, row, done = self._lists.get(turn_id) or (self._first_lists(turn_id, stored), stored or {}, 0)
         for step in steps[done:]:
@@ -145,6 +146,11 @@ class Pending:
                 forget_lists(lists, row)
         self._lists[turn_id] = (lists, row, len(steps))
         return lists
+
+    def _changes_lists(self, turn_id: RowId, steps: Sequence[Link | Row]) -> bool:
+        """Whether any step is more than a row that leaves the lists alone; copying them costs their length."""
+        custom = self._view.turn_lists(turn_id).keys() - LINK_KEYS
+        return any(isinstance(step, Link) or not custom.isdisjoint(step) for step in steps)
 
     def _first_lists(self, turn_id: RowId, stored: Row | None) -> dict[str, IdList]:
         if stored is None:

@@ -170,28 +170,27 @@ class Verbs:
             )
         check_row_id(row_id, f"{kind} id")
         with self._recorder as recorder:
+            changes = {**self._changes(kind, row_id, change), **fields}
+            if changes:
+                recorder.record(f"{kind}.updated", {f"{kind}_id": row_id, "changes": changes})
             row = recorder.pending.read_row(kind, row_id)
-            if row is None:
-                raise UnknownRowError(
-                    f"session {self.id!r} has no {kind} {row_id!r}",
-                    hint=f"session.view.{kind}s has those there are",
-                )
-            changes: Row = {}
-            if change is not None:
-                answer = change(copy_value(row)) or {}
-                if not isinstance(answer, dict):
-                    raise InvalidEventError(
-                        f"the change function for {kind} {row_id!r} returned no map",
-                        hint="return {key: new value}",
-                    )
-                changes = {
-                    key: value for key, value in answer.items() if key not in row or not same_value(row[key], value)
-                }
-            changes |= fields
-            if not changes:
-                return row
-            recorder.record(f"{kind}.updated", {f"{kind}_id": row_id, "changes": changes})
-            return recorder.pending.read_row(kind, row_id) or row
+        if row is None:
+            raise UnknownRowError(
+                f"session {self.id!r} has no {kind} {row_id!r}", hint=f"session.view.{kind}s has those there are"
+            )
+        return row
+
+    def _changes(self, kind: str, row_id: RowId, change: ChangeFunction | None) -> Row:
+        """What the user's function changes of a row: the keys whose values are not the same afterwards."""
+        row = self._recorder.pending.read_row(kind, row_id) if change is not None else None
+        if change is None or row is None:
+            return {}
+        answer = change(copy_value(row)) or {}
+        if not isinstance(answer, dict):
+            raise InvalidEventError(
+                f"the change function for {kind} {row_id!r} returned no map", hint="return {key: new value}"
+            )
+        return {key: value for key, value in answer.items() if key not in row or not same_value(row[key], value)}
 
     def add_turn_id(self, turn_id: RowId | None, key: str, value: RowId) -> None:
         """Add an id to one of a turn's lists unless it is there; a turn of None is nobody's, and ignored.
