@@ -415,11 +415,13 @@ def test_the_head_is_the_last_event(database: Database, line: Any) -> None:
     assert journal.head_of(database, Stream("none", 99)) is None
 
 
-def test_the_last_event_id_is_nought_where_there_is_no_event(database: Database, line: Any) -> None:
+def test_a_writer_that_is_not_at_the_last_event_is_stale(database: Database, line: Any) -> None:
     append(database, [line.next(), line.next()])
     with database.write() as connection:
-        assert journal.last_event_id(connection, line.stream) == 2
-        assert journal.last_event_id(connection, Stream("none", 99)) == 0
+        journal.check_last(connection, line.stream, 2)
+        for stream, event_id in ((line.stream, 1), (line.stream, 3), (Stream("none", 99), 1)):
+            with pytest.raises(StaleWriterError):
+                journal.check_last(connection, stream, event_id)
 
 
 def test_many_threads_append_each_their_own_session(database: Database, new_line: Any) -> None:

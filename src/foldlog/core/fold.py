@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from foldlog.core.errors import InvalidEventError, UnknownRowError
 from foldlog.core.ids import RowId, check_row_id, child_number
 from foldlog.core.preview import project_value
-from foldlog.core.rows import LINK_KEYS, Change, Link, Row, link_key
+from foldlog.core.rows import COUNTERS, LINK_KEYS, Change, Link, Row, link_key
 from foldlog.core.upcast import upcast
 from foldlog.core.view import View
 
@@ -231,10 +231,11 @@ def _plan_session_restored(state: State, event: Event, change: Change) -> None:
     change.session = {**state.session_row(), **patch}
     # The turns keep the messages they had, though the rows are gone.
     for turn_id in state.turn_ids():
-        change.links += [Link(turn_id, key, "pin", []) for key in LINK_KEYS[:2]]
+        change.links += [Link(turn_id, key, "pin", []) for key in _MESSAGE_KEYS]
 
 
-_RESTORABLE: Final = frozenset({"message", "turn", "call", "eval", "snapshot", "child"})
+_RESTORABLE: Final = frozenset(COUNTERS) - {"event"}
+_MESSAGE_KEYS: Final = ("assistant_message_ids", "observation_message_ids")
 
 
 def _plan_message_added(state: State, event: Event, change: Change) -> None:

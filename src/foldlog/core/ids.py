@@ -12,7 +12,7 @@ from foldlog.core.limits import SESSION_ID_CHARS_MAX, TREE_DEPTH_MAX
 
 RowId: TypeAlias = int | str
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+_NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{SESSION_ID_CHARS_MAX - 1}}}", re.ASCII)
 _EVENT_TYPE: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _ROW_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _NUMBERED: Final = re.compile(r"(?:child|attached)-([0-9]{1,18})", re.ASCII)

@@ -9,7 +9,7 @@ a sum rounds once. How measures make up the usage document is in `foldlog.core.d
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-Row = dict[str, Any]
+from foldlog.core.rows import Row
 
 ROOT_TYPES: Final = frozenset({"root"})
 LEAF_TYPES: Final = frozenset({"leaf", "leaf_batch_item"})

@@ -348,7 +348,7 @@ class View:
         """The view whose checkpoint stored these rows, with nothing left to write.
 
         `entries` are in order, as `take_changed` gave them: a turn's row holds only the lists that are not
-        derived. Raises nothing: the rows were checked when they were events.
+        derived. Checks nothing: the rows were checked when they were events.
         """
         view = cls()
         view._session, view._final, view._error = session, final, error

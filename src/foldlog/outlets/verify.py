@@ -75,7 +75,7 @@ def _plural(count: int, word: str) -> str:
 
 
 _RESTORE = "restore a backup, or export what can still be read"
-_REBUILD = "the journal is whole, and store.view(id, at=<its last event>) reads it alone; a backup mends the tables"
+_REBUILD = "the journal is whole, store.view(id, at=<its last event>) reads it alone; a backup brings its tables back"
 
 
 def verify(store: "Store", *, deep: bool = True) -> Report:
@@ -189,7 +189,7 @@ class _Check:
         if standing != view.counter("event"):
             view, _ = checkpoint.replay(self._store.database, stream, through=standing)
         if view.counter("event") != standing:
-            self._problem(None, f"the tables stand at event {standing}, which is not in the journal", _REBUILD)
+            self._problem(None, f"the tables stand at event {standing}, which is not in the journal")
             return
         for name, expected in checkpoint.expected_tables(stream.session_id, view).items():
             differing = sorted(

@@ -5,7 +5,10 @@ flows the other way: a session is opened from its tables and the events after th
 """
 
 import sqlite3
+from collections.abc import Iterator
 from typing import Any
+
+from sqlalchemy import Connection
 
 from foldlog.core.codec import decode
 from foldlog.core.columns import (
@@ -26,7 +29,7 @@ from foldlog.core.rows import KINDS, Changed, Entry
 from foldlog.core.view import View
 from foldlog.session.recorder import event_of
 from foldlog.storage import journal, tables
-from foldlog.storage.journal import Head, Stream
+from foldlog.storage.journal import Head, StoredEvent, Stream
 from foldlog.storage.sqlite import Database
 
 
@@ -90,13 +93,10 @@ def read(database: Database, stream: Stream) -> tuple[View, Head | None]:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CorruptJournalError(
             f"session {stream.session_id!r}: the tables are damaged ({type(error).__name__})",
-            hint="store.view(id, at=<its last event>) reads the journal alone; a backup mends the tables",
+            hint="store.view(id, at=<its last event>) reads the journal alone; a backup brings its tables back",
         ) from error
     head = journal.head_of(database, stream, standing)
-    for stored in journal.read_stream(database, stream, after=standing):
-        advance(view, event_of(stored))
-        head = Head(stored.event_id, stored.at, stored.chain)
-    return view, head
+    return _fold_on(view, head, journal.read_stream(database, stream, after=standing))
 
 
 def decode_row(data: str) -> dict[str, Any]:
@@ -114,14 +114,17 @@ def writer_of(database: Database, session_id: str) -> str | None:
 
 def replay(database: Database, stream: Stream, *, through: int | None = None) -> tuple[View, Head | None]:
     """A session's view folded from its journal alone, through one event or all; and the last event in it."""
-    view, head = View(), None
-    for stored in journal.read_stream(database, stream, through=through):
+    return _fold_on(View(), None, journal.read_stream(database, stream, through=through))
+
+
+def _fold_on(view: View, head: Head | None, stored_events: Iterator[StoredEvent]) -> tuple[View, Head | None]:
+    for stored in stored_events:
         advance(view, event_of(stored))
         head = Head(stored.event_id, stored.at, stored.chain)
     return view, head
 
 
-def _read_entries(connection: Any, kind: str, session_id: str) -> list[tuple[RowId, Entry]]:
+def _read_entries(connection: Connection, kind: str, session_id: str) -> list[tuple[RowId, Entry]]:
     found: list[tuple[RowId, Entry]] = []
     for data, first, last, seq in tables.read_rows(connection, kind, session_id):
         row = decode(data)

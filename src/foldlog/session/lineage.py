@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from foldlog.core.errors import UnknownRowError
-from foldlog.core.rows import Entry
+from foldlog.core.rows import Entry, Row
 from foldlog.core.upcast import ARTIFACT_VERSION
 from foldlog.core.view import View
 from foldlog.session.host import Host
 from foldlog.storage import journal
-
-Row = dict[str, Any]
 
 LINEAGE_VERSION = 1
 PARENT_KINDS = {"resume": "resumed-from", "fork": "forked-from", "attach": "attached-from"}

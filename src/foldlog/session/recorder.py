@@ -25,7 +25,7 @@ from foldlog.core.errors import (
     StoreClosedError,
     StoreError,
 )
-from foldlog.core.fold import plan
+from foldlog.core.fold import Event, plan
 from foldlog.core.ids import check_event_type
 from foldlog.core.limits import ENVELOPE_NESTING
 from foldlog.core.refs import copy_value
@@ -36,7 +36,6 @@ from foldlog.storage import journal
 from foldlog.storage.journal import Head, Stamped, StoredEvent, Stream
 from foldlog.storage.lease import Lease
 
-Event = dict[str, Any]
 _RESERVED = frozenset({"id", "type", "at"})
 _KEY = re.compile(r"[ -~]{1,512}")
 
@@ -44,12 +43,12 @@ _KEY = re.compile(r"[ -~]{1,512}")
 class Recorder:
     """One session's line of events, and the only way to add to it."""
 
-    def __init__(self, host: Host, stream: Stream, view: View, head: Head | None, lease: Lease) -> None:
+    def __init__(self, host: Host, stream: Stream, lease: Lease) -> None:
         self.host = host
         self.stream = stream
-        self.view = view
-        self.lease = lease
-        self.pending = Pending(view)
+        self.view = View()
+        self.pending = Pending(self.view)
+        self._lease = lease
         self._lock = threading.RLock()
         self._holds: list[int] = []
         self._joined: list[Recorder] = []
@@ -57,7 +56,7 @@ class Recorder:
         self._after: list[Callable[[], None]] = []
         self._closed = False
         self._uncertain: FoldlogError | None = None
-        self._stand_at(head)
+        self._stand_at(None)
 
     def _stand_at(self, head: Head | None) -> None:
         """Go on after this event."""
@@ -75,7 +74,7 @@ class Recorder:
         self.host.database.check_open()
         self._lock.acquire()
         try:
-            self.check_usable()
+            self._check_usable()
         except BaseException:
             self._lock.release()
             raise
@@ -115,7 +114,7 @@ class Recorder:
         """Whether the caller's hold is inside another, so that nothing is committed when it ends."""
         return len(self._holds) > 1
 
-    def check_usable(self) -> None:
+    def _check_usable(self) -> None:
         """Raise unless events can be recorded."""
         if self._closed:
             raise StoreClosedError(
@@ -129,8 +128,9 @@ class Recorder:
             ) from self._uncertain
 
     def close(self) -> None:
-        """Refuse further events."""
+        """Refuse further events and give the lease back."""
         self._closed = True
+        self._lease.release()
 
     @property
     def is_closed(self) -> bool:
@@ -267,19 +267,18 @@ class Recorder:
         else:
             self._tip = self._head
 
-    def reload(self, load: Callable[[], tuple[View, Head | None]]) -> View:
-        """Read the journal again after an uncertain commit; the new view."""
+    def reload(self, load: Callable[[], tuple[View, Head | None]]) -> None:
+        """Read the journal again: at opening, and after an uncertain commit."""
         self.host.database.check_open()
         with self._lock:
             if self._closed:
-                self.check_usable()
+                self._check_usable()
             if self._holds:
                 raise InvalidEventError("reload() inside a batch", hint="leave the batch first")
             self.view, head = load()
             self.pending = Pending(self.view)
             self._stand_at(head)
             self._uncertain = None
-            return self.view
 
 
 def event_of(stored: StoredEvent) -> Event:
@@ -313,6 +312,3 @@ def _all(also: list[Callable[[sqlite3.Connection], None]]) -> Callable[[sqlite3.
             statement(connection)
 
     return run
-
-
-__all__ = ["Event", "Recorder", "event_of", "own_copy"]

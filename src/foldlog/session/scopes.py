@@ -10,7 +10,8 @@ from typing import Any, Self
 from foldlog.core.errors import FoldlogError
 from foldlog.core.ids import RowId
 from foldlog.core.preview import project_value
-from foldlog.session.verbs import Row, Verbs, error_value
+from foldlog.core.rows import Row
+from foldlog.session.verbs import Verbs, error_value
 
 
 class _Scope:
@@ -97,10 +98,9 @@ class TurnScope(_Scope):
 
     def final(self, value: Any, **fields: Any) -> None:
         """End the turn with a final value, which becomes the session's."""
-        # The blob's reference carries its bytes only here: both events name it.
         ref = self.session.value_ref(value)
         with self.session.batch():
-            self.session.mark_final(value)
+            self.session.record_final(ref, value)
             self._end("final", final_ref=ref, final_preview=project_value(value), **fields)
 
     def _end_quietly(self) -> None:

@@ -21,13 +21,13 @@ from foldlog.core.errors import (
     StoreClosedError,
 )
 from foldlog.core.ids import RowId, check_session_id, child_name
-from foldlog.core.view import View
+from foldlog.core.rows import Row
 from foldlog.session import checkpoint, lineage
 from foldlog.session.host import Host
 from foldlog.session.lineage import Source
 from foldlog.session.recorder import Recorder
 from foldlog.session.scopes import CallScope, TurnScope
-from foldlog.session.verbs import Row, Verbs
+from foldlog.session.verbs import Verbs
 from foldlog.storage import journal, lease
 from foldlog.storage.faults import translated
 from foldlog.storage.journal import Stream
@@ -93,7 +93,7 @@ class Session(Verbs):
         host.database.check_writable()
         holder = lease.holder_now(row["created_at"])
         held = lease.acquire(lease.folder_of(host.database.path), session_id, holder)
-        session = cls(host, Recorder(host, Stream(session_id), View(), None, held), json.dumps(holder))
+        session = cls(host, Recorder(host, Stream(session_id), held), json.dumps(holder))
         with session._released_on_error():
             if source is not None:
                 row = {**row, "lineage": lineage.lineage_of(source, kind, session_id, row["created_at"])}
@@ -110,7 +110,6 @@ class Session(Verbs):
             yield
         except BaseException:
             self._recorder.close()
-            self._recorder.lease.release()
             raise
 
     def _announce(self) -> None:
@@ -137,14 +136,14 @@ class Session(Verbs):
             overtaken = error.holder
             lease.push_aside(folder, session_id)
             held = lease.acquire(folder, session_id, holder)
-        session = cls(host, Recorder(host, stream, View(), None, held), json.dumps(holder))
+        session = cls(host, Recorder(host, stream, held), json.dumps(holder))
         with session._released_on_error():
             session._left_by = checkpoint.writer_of(host.database, session_id)
             crashed = session._left_by is not None or take_over
             for attempt in range(_TAKE_OVERS_MAX):
                 session.reload()
                 try:
-                    session._take_up(recover=recover and crashed, noted=take_over, overtaken=overtaken)
+                    session._take_up(recover=recover and crashed, take_over=take_over, overtaken=overtaken)
                     break
                 except StaleWriterError:
                     # The writer that is pushed aside was quicker; look again at what it left.
@@ -153,13 +152,13 @@ class Session(Verbs):
         session._announce()
         return session
 
-    def _take_up(self, *, recover: bool, noted: bool, overtaken: dict[str, Any] | None) -> None:
+    def _take_up(self, *, recover: bool, take_over: bool, overtaken: dict[str, Any] | None) -> None:
         """Close by events what a dead writer left running, and say who writes now."""
         if recover:
             self._left_by = None
         left = lineage.interrupted(self.view) if recover else {"turns": [], "calls": []}
         with self._recorder as recorder:
-            if noted or any(left.values()):
+            if take_over or any(left.values()):
                 recorder.record("session.recovered", {"interrupted": left, "taken_over_from": overtaken})
             ending = {"status": "interrupted", "ended_at": self._now()}
             for call_id in left["calls"]:
@@ -292,21 +291,13 @@ class Session(Verbs):
                 translated(f"session {self.id!r}: checkpoint"),
                 self._host.database.transaction() as connection,
             ):
-                self._check_not_overtaken(driver_of(connection))
+                # The tables of a handle that was pushed aside would go back behind the new writer's.
+                journal.check_last(driver_of(connection), self._recorder.stream, self._recorder.event_id)
                 checkpoint.write(driver_of(connection), self.id, self.view, changed, writer=writer)
         except BaseException:
             self.view.give_back(changed)
             raise
         self._checkpointed = standing
-
-    def _check_not_overtaken(self, connection: sqlite3.Connection) -> None:
-        # The tables of a handle that was pushed aside would go back behind the new writer's.
-        stream = self._recorder.stream
-        if journal.last_event_id(connection, stream) != self._recorder.event_id:
-            raise StaleWriterError(
-                f"session {self.id!r}: another writer has appended to this session",
-                hint="close this handle and open the session again",
-            )
 
     def _write_tables(self, connection: sqlite3.Connection) -> None:
         checkpoint.write(connection, self.id, self.view, self.view.take_changed(), writer=self._writer)
@@ -341,7 +332,6 @@ class Session(Verbs):
     def let_go(self) -> None:
         """Give the handle and its lease back as they are: the last resort of a close that failed."""
         self._recorder.close()
-        self._recorder.lease.release()
         self._host.forget(self)
         if self.owns_store:
             self._host.close()

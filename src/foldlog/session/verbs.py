@@ -17,17 +17,17 @@ from foldlog.core.errors import (
     NotSerializableError,
     UnknownRowError,
 )
+from foldlog.core.fold import Event
 from foldlog.core.ids import RowId, check_row_id, is_hash
 from foldlog.core.preview import project_value
 from foldlog.core.refs import Ref, copy_value, hash_name
-from foldlog.core.rows import LINK_KEYS
+from foldlog.core.rows import LINK_KEYS, Row
 from foldlog.core.view import View
 from foldlog.session import variables
 from foldlog.session.host import Host
-from foldlog.session.recorder import Event, Recorder, own_copy
+from foldlog.session.recorder import Recorder, own_copy
 from foldlog.storage import journal
 
-Row = dict[str, Any]
 ChangeFunction = Callable[[Row], Row | None]
 
 _STATUSES = ("running", "stopped", "error")
@@ -229,7 +229,10 @@ class Verbs:
 
     def mark_final(self, value: Any) -> None:
         """Record the session's final value; its status stays, and no checkpoint is made."""
-        ref = self.value_ref(value)
+        self.record_final(self.value_ref(value), value)
+
+    def record_final(self, ref: dict[str, Any], value: Any) -> None:
+        """Record a final value by its reference; `mark_final` for those who have one already."""
         fields: dict[str, Any] = {"value_ref": ref}
         if ref["kind"] == "blob":
             fields["value_preview"] = project_value(value)

@@ -1,7 +1,7 @@
 """Driver errors in our words: which of our errors a failed statement is.
 
-Every statement of the library runs inside `translated`, so no bare `sqlite3` or SQLAlchemy error leaves
-it. The errors themselves are in `foldlog.core.errors`.
+Statements run inside `translated`, or their callers give the error to `translate` or words of their own;
+no bare `sqlite3` or SQLAlchemy error leaves the library. The errors themselves are in `foldlog.core.errors`.
 """
 
 import sqlite3

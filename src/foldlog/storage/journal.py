@@ -168,10 +168,7 @@ def _refusal(error: sqlite3.Error | FoldlogError, stamped: list[Stamped]) -> Fol
         return AlreadyExistsError(
             f"{what}: the session id is taken", hint="open it with open_session(), or choose another id"
         )
-    return StaleWriterError(
-        f"{what}: another writer has appended to this session",
-        hint="close this handle and open the session again",
-    )
+    return _stale(what)
 
 
 def find_stream(database: Database, session_id: str) -> Stream:
@@ -207,10 +204,17 @@ def stream_ids(database: Database, *, below: str | None = None) -> list[str]:
         return [row[0] for row in connection.exec_driver_sql(f"{sql} ORDER BY session_key", values)]
 
 
-def last_event_id(connection: sqlite3.Connection, stream: Stream) -> int:
-    """The id of a session's last event, 0 for none, inside the caller's transaction."""
+def check_last(connection: sqlite3.Connection, stream: Stream, event_id: int) -> None:
+    """Raise `StaleWriterError` unless this is a session's last event, inside the caller's transaction."""
     sql = "SELECT max(event_id) FROM events WHERE session_key = ?"
-    return connection.execute(sql, (stream.key,)).fetchone()[0] or 0
+    if connection.execute(sql, (stream.key,)).fetchone()[0] != event_id:
+        raise _stale(f"session {stream.session_id!r}")
+
+
+def _stale(what: str) -> StaleWriterError:
+    return StaleWriterError(
+        f"{what}: another writer has appended to this session", hint="close this handle and open the session again"
+    )
 
 
 def last_event_ids(connection: Connection, session_id: str) -> dict[str, int]:

@@ -24,13 +24,8 @@ def path_of(path: str | Path) -> Path:
     return Path(text)
 
 
-def folder_of(path: str | Path) -> Path:
+def checked_path(path: str | Path) -> Path:
     """A path the user gave, or `StoreError`."""
-    try:
-        found = Path(path)
-        os.fsencode(found).index(b"\0")
-    except ValueError:
-        return found
-    except TypeError:
-        pass
+    if isinstance(path, str | os.PathLike) and "\0" not in os.fsdecode(path):
+        return Path(path)
     raise StoreError(f"{str(path)[:100]!r} is not a path", hint="give the path of a file or folder")

@@ -27,7 +27,7 @@ from foldlog.storage import journal, tables
 from foldlog.storage.sqlite import Database
 from foldlog.store import feed
 from foldlog.store.first_row import first_row
-from foldlog.store.paths import folder_of, path_of
+from foldlog.store.paths import checked_path, path_of
 from foldlog.store.upgrade import open_database
 
 if TYPE_CHECKING:
@@ -67,11 +67,12 @@ class Store:
         self._lock = threading.Lock()
         self._export_lock = threading.Lock()
         self._open: dict[str, Session] = {}
-        if config.export_dir is not None and not folder_of(config.export_dir).absolute().parent.is_dir():
-            raise StoreError(
-                f"there is no folder {folder_of(config.export_dir).absolute().parent} for export_dir",
-                hint="make the folder first, or check the path",
-            )
+        if config.export_dir is not None:
+            above = checked_path(config.export_dir).absolute().parent
+            if not above.is_dir():
+                raise StoreError(
+                    f"there is no folder {above} for export_dir", hint="make the folder first, or check the path"
+                )
         self._database = open_database(path, config, read_only=read_only)
         self.path = self._database.path
 
@@ -324,7 +325,7 @@ class Store:
         """
         from foldlog.outlets import export  # noqa: PLC0415
 
-        return export.export(self, folder_of(directory), session)
+        return export.export(self, checked_path(directory), session)
 
     def verify(self, *, deep: bool = True) -> "Report":
         """Check the journal, the blobs, and that folding gives what the tables say.
@@ -343,7 +344,7 @@ class Store:
         """
         from foldlog.outlets import backup  # noqa: PLC0415
 
-        backup.backup(self._database, folder_of(path))
+        backup.backup(self._database, checked_path(path))
 
     # Ending.
 
