@@ -326,6 +326,77 @@ def test_no_bare_error_leaves_the_library(store: foldlog.Store, session: foldlog
     assert list(store.events()) == before
 
 
+def test_a_writer_that_was_pushed_aside_stays_aside(path: Path, config: foldlog.Config) -> None:
+    with foldlog.open(path, config=config) as store, foldlog.open(path, config=config) as other:
+        old = store.start_session(id="demo")
+        new = other.open_session("demo", take_over=True)
+        for action in (lambda: old.add_event("a"), old.reload, lambda: old.add_event("b"), old.checkpoint):
+            with pytest.raises(foldlog.StaleWriterError):
+                action()
+        new.update_status("stopped")
+        # Nor does the store it is in believe it any more.
+        assert store.final("demo")["status"] == store.view("demo").session["status"] == "stopped"
+        assert [row["status"] for row in store.sessions()] == ["stopped"]
+        old.close()
+        assert new.add_event("c") == 4
+
+
+def test_a_failed_export_at_the_start_leaks_no_lease(path: Path) -> None:
+    files = path.parent / "files"
+    with foldlog.open(path, config=foldlog.Config(export_dir=files)) as store:
+        files.touch()
+        with pytest.raises(foldlog.StoreError, match="in the way"):
+            store.start_session(id="demo")
+        files.unlink()
+        parent = store.open_session("demo")
+        (files / "demo" / "children").touch()
+        with pytest.raises(foldlog.StoreError, match="in the way"):
+            parent.start_child()
+        (files / "demo" / "children").unlink()
+        store.open_session("demo/child-0001").close()
+
+
+def test_every_reader_sees_all_of_a_commit_or_nothing(session: foldlog.Session) -> None:
+    done, torn = threading.Event(), list[str]()
+
+    def read(name: str, look: Any) -> None:
+        while not done.is_set():
+            if look() % 50:
+                torn.append(name)
+                return
+
+    looks = {
+        "len": lambda: len(session.view.turns),
+        "session": lambda: session.view.session["turn_count"],
+        "final": lambda: (session.view.final_ref or {"value": 0})["value"],
+        "iterating": lambda: len(list(session.view.turns)),
+    }
+    threads = [threading.Thread(target=read, args=item) for item in looks.items()]
+    for thread in threads:
+        thread.start()
+    for _ in range(30):
+        with session.batch():
+            for _ in range(50):
+                turn = session.add_turn()
+                session.mark_final(turn["id"])
+    done.set()
+    for thread in threads:
+        thread.join(60)
+    assert torn == []
+
+
+def test_references_inside_references_go_as_deep_as_they_like(session: foldlog.Session) -> None:
+    ref = session.value_ref(0, inline_bytes_max=0)
+    for number in range(3000):
+        ref = session.value_ref([ref, number], inline_bytes_max=0)
+    session.emit("chain", ref=ref)
+    ref = session.value_ref("twice", inline_bytes_max=0)
+    for number in range(25):
+        ref = session.value_ref([ref, ref, number], inline_bytes_max=0)
+        session.emit("shared", ref=ref)
+    assert_whole(session)
+
+
 def test_a_clock_of_another_zone_is_written_in_utc(path: Path) -> None:
     zone = dt.timezone(dt.timedelta(hours=5, minutes=30))
     clock = lambda: dt.datetime(2026, 11, 22, 12, 0, tzinfo=zone)  # noqa: E731

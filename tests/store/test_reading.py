@@ -203,3 +203,30 @@ def test_a_reader_who_may_not_write_the_folder_reads_all_the_same() -> None:
         path.chmod(0o644)
         subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=60)
         assert [entry.name for entry in folder.iterdir() if entry.is_file()] == ["history.db"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_reader_who_may_not_write_the_folder_sees_a_writer_come() -> None:
+    code = (
+        "import os, sys, foldlog\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "store = foldlog.open(sys.argv[1], read_only=True)\n"
+        "feed = store.follow(types=['note'], idle_timeout=30)\n"
+        "print([next(feed)['n'] for _ in range(3)], flush=True)\n"
+        "print([next(feed)['n'] for _ in range(3)], len(list(store.events())))\n"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        path = folder / "history.db"
+        with foldlog.open(path) as store:
+            fill(store, "demo", 3)
+        path.chmod(0o644)
+        command = [sys.executable, "-c", code, str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "[0, 1, 2]\n"
+            with foldlog.open(path) as store:
+                fill(store, "other", 3)
+                assert process.stdout.readline() == "[0, 1, 2] 10\n"
+            assert process.wait(60) == 0

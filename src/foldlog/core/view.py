@@ -71,7 +71,8 @@ class View:
     @property
     def session(self) -> Row:
         """The session's row; empty before the first event."""
-        row: Row = copy_value(self._session)
+        with self._lock:
+            row: Row = copy_value(self._session)
         return row
 
     @property
@@ -102,17 +103,20 @@ class View:
     @property
     def final_ref(self) -> Any:
         """The reference to the session's final value, or None."""
-        return copy_value(self._final[0])
+        with self._lock:
+            return copy_value(self._final[0])
 
     @property
     def final_preview(self) -> Any:
         """The bounded preview of the session's final value, or None."""
-        return copy_value(self._final[1])
+        with self._lock:
+            return copy_value(self._final[1])
 
     @property
     def error(self) -> Any:
         """The error that ended the session, or None."""
-        return copy_value(self._error)
+        with self._lock:
+            return copy_value(self._error)
 
     @property
     def counters(self) -> dict[str, int]:

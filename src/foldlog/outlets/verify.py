@@ -5,15 +5,15 @@ changes nothing.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foldlog.core.chain import digest_of, first_chain, next_chain
 from foldlog.core.codec import decode
 from foldlog.core.errors import FoldlogError
 from foldlog.core.fold import advance
-from foldlog.core.refs import hash_name
+from foldlog.core.refs import Ref, hash_name
 from foldlog.core.view import View
 from foldlog.outlets.export import refs_in
 from foldlog.session import checkpoint
@@ -87,10 +87,11 @@ def verify(store: "Store", *, deep: bool = True) -> Report:
     except FoldlogError as error:
         report.problems.append(Problem(None, None, error.message, _RESTORE))
         return report
+    seen: set[str] = set()
     for session_id in session_ids:
         report.session_count += 1
         try:
-            _Check(store, report, session_id, deep=deep).run()
+            _Check(store, report, session_id, seen, deep=deep).run()
         except FoldlogError as error:
             report.problems.append(Problem(getattr(error, "position", None), session_id, error.message, _RESTORE))
     _check_blobs(store, report, deep=deep)
@@ -112,10 +113,11 @@ def _check_file(store: "Store", report: Report, check: str) -> None:
 class _Check:
     """One session's check."""
 
-    def __init__(self, store: "Store", report: Report, session_id: str, *, deep: bool) -> None:
+    def __init__(self, store: "Store", report: Report, session_id: str, seen: set[str], *, deep: bool) -> None:
         self._store = store
         self._report = report
         self._session_id = session_id
+        self._seen = seen
         self._deep = deep
         self._view = View()
         self._foldable = True
@@ -165,16 +167,21 @@ class _Check:
             self._foldable = False
             return
         if self._deep:
-            for ref in refs_in(event):
-                self._check_ref(stored.position, ref)
+            self._check_refs(stored.position, refs_in(event))
 
-    def _check_ref(self, position: int, ref: dict[str, Any]) -> None:
-        body = journal.read_blob(self._store.database, ref["hash"])
-        if body is None:
-            self._problem(position, f"blob {ref['hash']} is missing")
-        elif b'"$foldlog"' in body:
-            for inner in refs_in(decode(body)):
-                self._check_ref(position, inner)
+    def _check_refs(self, position: int, refs: Iterable[Ref]) -> None:
+        """That the blobs an event refers to are there, and those inside them; each looked at once a store."""
+        todo = list(refs)
+        while todo:
+            name = todo.pop()["hash"]
+            if name in self._seen:
+                continue
+            self._seen.add(name)
+            body = journal.read_blob(self._store.database, name)
+            if body is None:
+                self._problem(position, f"blob {name} is missing")
+            elif b'$foldlog"' in body:
+                todo += refs_in(decode(body))
 
     def _compare(self, stream: Stream) -> None:
         """The tables as of their checkpoint, and the live view, against the fold of the journal."""

@@ -22,6 +22,7 @@ from foldlog.core.errors import (
     ExpectedIdError,
     FoldlogError,
     InvalidEventError,
+    StaleWriterError,
     StoreClosedError,
     StoreError,
 )
@@ -96,18 +97,23 @@ class Recorder:
                 after, self._after = self._after, []
         finally:
             self._lock.release()
-        for callback in after:
-            self._run_after(callback)
+        self._run_after(after)
 
-    def _run_after(self, callback: Callable[[], None]) -> None:
-        try:
-            callback()
-        except FoldlogError as error:
+    def _run_after(self, callbacks: list[Callable[[], None]]) -> None:
+        first: FoldlogError | None = None
+        for callback in callbacks:
+            try:
+                callback()
+            except FoldlogError as error:
+                first = first or error
+        if isinstance(first, StaleWriterError | StoreClosedError):
+            raise first
+        if first is not None:
             raise StoreError(
                 f"session {self.stream.session_id!r}: recorded through event {self.event_id}, but the tables or files "
-                f"were not written: {error.message}",
+                f"were not written: {first.message}",
                 hint="do not repeat the call; call checkpoint() once the cause is gone",
-            ) from error
+            ) from first
 
     @property
     def is_nested(self) -> bool:
@@ -136,6 +142,11 @@ class Recorder:
     def is_closed(self) -> bool:
         """Whether the handle was given back."""
         return self._closed
+
+    @property
+    def holds_lease(self) -> bool:
+        """Whether this handle is the one that may write."""
+        return self._lease.is_held
 
     @property
     def is_uncertain(self) -> bool:
@@ -275,6 +286,11 @@ class Recorder:
                 self._check_usable()
             if self._holds:
                 raise InvalidEventError("reload() inside a batch", hint="leave the batch first")
+            if not self._lease.is_held:
+                raise StaleWriterError(
+                    f"session {self.stream.session_id!r}: this handle was pushed aside by another",
+                    hint="close this handle and open the session again",
+                )
             self.view, head = load()
             self.pending = Pending(self.view)
             self._stand_at(head)

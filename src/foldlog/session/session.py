@@ -63,6 +63,11 @@ class Session(Verbs):
         self.owns_store = False  # set by new_state(): the store closes with the session
 
     @property
+    def is_writer(self) -> bool:
+        """Whether this handle is open and has not been pushed aside by another."""
+        return self._recorder.holds_lease
+
+    @property
     def store(self) -> Any:
         """The store this session is in."""
         return self._host
@@ -117,7 +122,10 @@ class Session(Verbs):
         try:
             self._host.checkpointed(self.id)
         except BaseException:
-            self.close()  # it is in the store, and nobody has this handle
+            # It is in the store with its tables, and nobody has this handle.
+            with contextlib.suppress(FoldlogError):
+                self._write_checkpoint(self._left_by)
+            self.let_go()
             raise
 
     @classmethod

@@ -6,7 +6,7 @@ done by the session; what events mean is in `foldlog.core.fold`.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -121,28 +121,32 @@ def _append_many(
             cursor = connection.execute("INSERT INTO streams (id) VALUES (?)", (event.stream.session_id,))
             event.stream.key = cursor.lastrowid
             begun.append(event.stream)
-        for ref in event.refs:
-            _store_blob(connection, ref)
+        _store_blobs(connection, event.refs)
     connection.executemany(_INSERT, map(_values, stamped))
     if also is not None:
         also(connection)
     connection.execute("COMMIT")
 
 
-def _store_blob(connection: sqlite3.Connection, ref: Ref) -> None:
-    """Store a blob that an event refers to, or see that it is there: a reference never dangles."""
-    for part in ref.parts:
-        _store_blob(connection, part)
-    if ref.body is not None:
-        connection.execute(
-            "INSERT INTO blobs (hash, bytes, data) VALUES (?, ?, ?) ON CONFLICT (hash) DO NOTHING",
-            (ref["hash"], len(ref.body), ref.body),
-        )
-    elif connection.execute("SELECT 1 FROM blobs WHERE hash = ?", (ref["hash"],)).fetchone() is None:
-        raise MissingBlobError(
-            f"the event refers to blob {ref['hash']}, which is not in this store",
-            hint="a ref belongs to its store: make another with value_ref(value)",
-        )
+def _store_blobs(connection: sqlite3.Connection, refs: Iterable[Ref]) -> None:
+    """Store the blobs that an event refers to, or see that they are there: a reference never dangles."""
+    todo, done = list(refs), set[str]()
+    while todo:
+        ref = todo.pop()
+        if ref["hash"] in done:
+            continue
+        done.add(ref["hash"])
+        todo += ref.parts
+        if ref.body is not None:
+            connection.execute(
+                "INSERT INTO blobs (hash, bytes, data) VALUES (?, ?, ?) ON CONFLICT (hash) DO NOTHING",
+                (ref["hash"], len(ref.body), ref.body),
+            )
+        elif connection.execute("SELECT 1 FROM blobs WHERE hash = ?", (ref["hash"],)).fetchone() is None:
+            raise MissingBlobError(
+                f"the event refers to blob {ref['hash']}, which is not in this store",
+                hint="a ref belongs to its store: make another with value_ref(value)",
+            )
 
 
 def _roll_back(connection: sqlite3.Connection, begun: list[Stream]) -> None:

@@ -29,6 +29,11 @@ class Lease:
         self._descriptor: int | None = descriptor
         _held.add(self)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this still is the lease: not released, and not taken over."""
+        return self._descriptor is not None and _is_at(self.path, self._descriptor)
+
     def release(self) -> None:
         """Give the lease back; releasing twice is fine."""
         if self._descriptor is None:

@@ -22,7 +22,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from foldlog.core.errors import NotAStoreError, StoreClosedError, StoreError
 from foldlog.storage.faults import translated
@@ -61,6 +61,7 @@ class Database:
         self._lock = threading.RLock()
         self._writer: Connection | None = None
         self._readers = self._engine(self._connect_reader, "BEGIN", READ_CONNECTIONS_MAX)
+        self._glances = self._engine(self._connect_reader, "BEGIN", 0)
         self._writers = self._engine(self._connect_writer, "BEGIN IMMEDIATE", 1)
         if not read_only:
             with translated(f"opening {path}"):
@@ -70,14 +71,10 @@ class Database:
     @staticmethod
     def _engine(connect: Callable[[], sqlite3.Connection], begin: str, size: int) -> Engine:
         # hide_parameters: an error's text must not print what users said.
-        engine = create_engine(
-            "sqlite+pysqlite://",
-            creator=connect,
-            poolclass=QueuePool,
-            pool_size=size,
-            max_overflow=0,
-            hide_parameters=True,
-        )
+        pool: dict[str, Any] = {"poolclass": NullPool}
+        if size:
+            pool = {"poolclass": QueuePool, "pool_size": size, "max_overflow": 0}
+        engine = create_engine("sqlite+pysqlite://", creator=connect, hide_parameters=True, **pool)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
         return engine
 
@@ -156,7 +153,12 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A read-only connection that sees one moment."""
         self.check_open()
-        with translated(f"reading {self.path}"), self._readers.connect() as connection:
+        # A connection that takes the file for unchanging must not outlive this look at it.
+        engine = self._readers if reading_mode(self.path) == "ro" else self._glances
+        with translated(f"reading {self.path}"), engine.connect() as connection:
+            if self._closed:
+                connection.invalidate()  # closed meanwhile: nothing is to be left open
+                self.check_open()
             yield connection
 
     def new_reader(self) -> sqlite3.Connection:

@@ -12,7 +12,7 @@ from foldlog.core.ids import check_event_type, check_session_id
 from foldlog.session.recorder import event_of
 from foldlog.storage import journal
 from foldlog.storage.journal import StoredEvent
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import Database, reading_mode
 
 POLL_INTERVAL_S = 0.02
 
@@ -62,12 +62,13 @@ def follow(database: Database, which: Wanted, idle_timeout_s: float | None) -> I
     Waits on SQLite's data version, which costs one page's look and no read of the tables. Ends when the
     store is closed, or after `idle_timeout_s` seconds without an event.
     """
-    if idle_timeout_s is not None and not isinstance(idle_timeout_s, int | float):
+    if idle_timeout_s is not None and not (isinstance(idle_timeout_s, int | float) and idle_timeout_s >= 0):
         raise InvalidEventError("idle_timeout is a number of seconds", hint="pass a number, or leave it out")
     return _follow(database, which, idle_timeout_s)
 
 
 def _follow(database: Database, which: Wanted, idle_timeout_s: float | None) -> Iterator[RecordedEvent]:
+    takes_file_as_unchanging = reading_mode(database.path) != "ro"
     reader = database.new_reader()
     try:
         quiet_since = time.monotonic()
@@ -84,6 +85,10 @@ def _follow(database: Database, which: Wanted, idle_timeout_s: float | None) -> 
                 return
             else:
                 time.sleep(POLL_INTERVAL_S)
+                if takes_file_as_unchanging:
+                    reader.close()
+                    takes_file_as_unchanging = reading_mode(database.path) != "ro"
+                    reader, version = database.new_reader(), None
     except StoreClosedError:
         return  # closed between two looks
     finally:

@@ -4,6 +4,7 @@ Shared by threads. Sessions record through it (`foldlog.session`); queries, file
 backup are made by `foldlog.outlets`, which are imported when they are first asked for.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -103,9 +104,10 @@ class Store:
                 del self._open[session.id]
 
     def live(self, session_id: str) -> Session | None:
-        """The open session of this id in this process, or None."""
+        """The open session of this id in this process, or None; one that was pushed aside knows no better."""
         with self._lock:
-            return self._open.get(session_id)
+            session = self._open.get(session_id)
+        return session if session is not None and session.is_writer else None
 
     def checkpointed(self, session_id: str) -> None:
         """Hear that a session's tables were written: export it, where the store is told to."""
@@ -163,10 +165,13 @@ class Store:
         for below in journal.stream_ids(self._database, below=session_id):
             if checkpoint.writer_of(self._database, below) is None:
                 continue
-            try:
-                Session.reopen(self, below, recover=True, take_over=False).close()
-            except FoldlogError:
-                continue  # its writer lives; or what is wrong with it, its own open_session() will say
+            # Its writer lives, or something is wrong that its own open_session() will say.
+            with contextlib.suppress(FoldlogError):
+                session = Session.reopen(self, below, recover=True, take_over=False)
+                try:
+                    session.close()
+                finally:
+                    session.let_go()
 
     def resume_session(
         self, source: str | Session, *, id: str | None = None, turn: RowId | None = None, **extra: Any
