@@ -42,4 +42,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise NotImplementedError("a history is only ever brought forward; restore a backup instead")
+    raise RuntimeError("a history is only ever brought forward; restore a backup instead")

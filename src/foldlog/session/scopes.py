@@ -4,6 +4,7 @@ An exception is recorded as the row's error and goes on. These are conveniences 
 no lock while the block runs.
 """
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from foldlog.core.rows import Row
 from foldlog.session.verbs import Verbs, error_value
 
 
-class _Scope:
+class _Scope(ABC):
     """A row that ends with its block."""
 
     def __init__(self, session: Verbs, row: Row) -> None:
@@ -22,9 +23,9 @@ class _Scope:
         self.id: RowId = row["id"]
         self._ended = False
 
+    @abstractmethod
     def update(self, **fields: Any) -> Row:
         """Change keys of the row; returns the new row."""
-        raise NotImplementedError
 
     def error(self, error: Any, **fields: Any) -> None:
         """End it in error: an exception, or any JSON value; with what it brought all the same."""
@@ -34,8 +35,9 @@ class _Scope:
         self.update(**{"status": status, "ended_at": self.session._now(), **fields})
         self._ended = True
 
+    @abstractmethod
     def _end_quietly(self) -> None:
-        raise NotImplementedError
+        """End it well, where the block did not say how."""
 
     def __enter__(self) -> Self:
         return self

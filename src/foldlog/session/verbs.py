@@ -4,6 +4,7 @@ Each builds one event and records it; the rules are in `foldlog.core.fold`, the 
 `foldlog.session.recorder`. How a session begins, goes on and ends is in `foldlog.session.session`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -33,7 +34,7 @@ ChangeFunction = Callable[[Row], Row | None]
 _STATUSES = ("running", "stopped", "error")
 
 
-class Verbs:
+class Verbs(ABC):
     """The part of `Session` that records."""
 
     _recorder: Recorder
@@ -245,9 +246,9 @@ class Verbs:
             recorder.record("session.error", {"error": error_value(error), "ended_at": self._now()})
             recorder.after_commit(self.checkpoint)
 
+    @abstractmethod
     def checkpoint(self) -> None:
         """Write the view's changes into the tables."""
-        raise NotImplementedError
 
     # Values.
 
