@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -179,8 +180,24 @@ def test_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
         assert mode == ("0o700" if os.path.isdir(name) else "0o600"), name  # noqa: PTH112
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_reader_who_may_not_write_the_folder_reads_all_the_same() -> None:
+as_nobody = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+@pytest.fixture
+def others_store() -> Iterator[Path]:
+    """A store that anybody may read, in a folder where only its owner may write."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        path = folder / "history.db"
+        with foldlog.open(path) as store:
+            fill(store, "demo", 3)
+        path.chmod(0o644)
+        yield path
+
+
+@as_nobody
+def test_a_reader_who_may_not_write_the_folder_reads_all_the_same(others_store: Path) -> None:
     code = (
         "import os, sys, foldlog\n"
         "os.setgid(65534); os.setuid(65534)\n"
@@ -194,19 +211,12 @@ def test_a_reader_who_may_not_write_the_folder_reads_all_the_same() -> None:
         "else:\n"
         "    sys.exit(1)\n"
     )
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        path = folder / "history.db"
-        with foldlog.open(path) as store:
-            fill(store, "demo", 3)
-        path.chmod(0o644)
-        subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=60)
-        assert [entry.name for entry in folder.iterdir() if entry.is_file()] == ["history.db"]
+    subprocess.run([sys.executable, "-c", code, str(others_store)], check=True, timeout=60)
+    assert [entry.name for entry in others_store.parent.iterdir() if entry.is_file()] == ["history.db"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_reader_who_may_not_write_the_folder_sees_a_writer_come() -> None:
+@as_nobody
+def test_a_reader_who_may_not_write_the_folder_sees_a_writer_come(others_store: Path) -> None:
     code = (
         "import os, sys, foldlog\n"
         "os.setgid(65534); os.setuid(65534)\n"
@@ -215,18 +225,11 @@ def test_a_reader_who_may_not_write_the_folder_sees_a_writer_come() -> None:
         "print([next(feed)['n'] for _ in range(3)], flush=True)\n"
         "print([next(feed)['n'] for _ in range(3)], len(list(store.events())))\n"
     )
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        path = folder / "history.db"
-        with foldlog.open(path) as store:
-            fill(store, "demo", 3)
-        path.chmod(0o644)
-        command = [sys.executable, "-c", code, str(path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "[0, 1, 2]\n"
-            with foldlog.open(path) as store:
-                fill(store, "other", 3)
-                assert process.stdout.readline() == "[0, 1, 2] 10\n"
-            assert process.wait(60) == 0
+    command = [sys.executable, "-c", code, str(others_store)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "[0, 1, 2]\n"
+        with foldlog.open(others_store) as store:
+            fill(store, "other", 3)
+            assert process.stdout.readline() == "[0, 1, 2] 10\n"
+        assert process.wait(60) == 0
