@@ -124,8 +124,10 @@ def test_readers_write_nothing(path: Path, tmp_path: Path) -> None:
         list(store.events())
         store.final("demo")
         assert store.verify().ok
+        database = store.sqlite_utils()
         with pytest.raises(sqlite3.OperationalError):
-            store.sqlite_utils().execute("CREATE TABLE x (y)")
+            database.execute("CREATE TABLE x (y)")
+        database.close()
     after = {entry: entry.read_bytes() for entry in tmp_path.iterdir() if entry.suffix == ".db"}
     assert after == before
 
