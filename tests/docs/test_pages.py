@@ -56,7 +56,7 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")])))
     namespace: dict[str, Any] = {"__name__": "page"}
     for block in blocks(page):
-        if block.language == "python" and not block.text.startswith("# not run: "):
+        if block.language == "python":
             # Blank lines in front, so that a traceback names the line of the page.
             exec(compile("\n" * (block.line - 1) + block.text, name_of(page), "exec"), namespace)
 
