@@ -122,6 +122,14 @@ def test_a_new_session_inherits_a_snapshot(store: foldlog.Store, told: foldlog.S
     assert store.verify().problems == []
 
 
+def test_an_import_brings_the_lineage_it_had(store: foldlog.Store) -> None:
+    lineage = {"kind": "fork", "source": {"session_id": "elsewhere", "turn_id": 3}}
+    with store.start_session(id="imported", lineage=lineage, forked_from={"session_id": "elsewhere"}) as session:
+        assert session.view.session["lineage"] == lineage
+    [row] = store.query("SELECT lineage_kind, source_session_id FROM sessions")
+    assert row == {"lineage_kind": "fork", "source_session_id": "elsewhere"}
+
+
 def test_a_fork_goes_back_to_a_turn(store: foldlog.Store, told: foldlog.Session) -> None:
     forked = store.fork_session(told, turn=1)
     assert forked.id.startswith("session-")

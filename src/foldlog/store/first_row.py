@@ -13,10 +13,11 @@ from foldlog.session import lineage
 from foldlog.session.host import Host
 from foldlog.storage import journal
 
-# Keys that the session gives itself; `prompt` and `cache` are the application's.
+# Keys that the session gives itself. The others of the row are the application's to give: an import brings
+# the lineage it had.
 _GIVEN: Final = frozenset(
     lineage.session_row("", kind="", provider=None, parent=None, cache_id=None, created_at="", extra={})
-) - {"prompt", "cache"}
+) - {"prompt", "cache", "lineage", "resumed_from", "forked_from"}
 
 
 def first_row(
