@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import foldlog
-from foldlog.storage import sqlite
+from foldlog.storage import lease, sqlite
 
 
 @pytest.fixture
@@ -252,6 +252,16 @@ def test_children_without_a_call_get_numbers_of_their_own(store: foldlog.Store, 
     with ThreadPoolExecutor(8) as pool:
         ids = list(pool.map(lambda _: store.start_session(parent=session.id).id, range(40)))
     assert sorted(ids) == [f"demo/child-{number:04d}" for number in range(1, 41)]
+
+
+def test_a_number_that_somebody_holds_and_never_uses_is_told_and_not_waited_for(
+    store: foldlog.Store, session: foldlog.Session
+) -> None:
+    held = lease.acquire(lease.folder_of(store.path), "demo/child-0001", {"pid": 1, "host": "elsewhere"})
+    with pytest.raises(foldlog.SessionInUseError, match="process 1 on elsewhere"):
+        store.start_session(parent=session.id)
+    held.release()
+    assert store.start_session(parent=session.id).id == "demo/child-0001"
 
 
 def test_a_chain_of_hand_made_edges_ends(store: foldlog.Store) -> None:

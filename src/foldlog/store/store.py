@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from foldlog.core.documents import Node, final_document, node_of, tree_document, usage_document
 from foldlog.core.errors import (
@@ -53,6 +53,10 @@ def open(path_or_url: str | Path, *, read_only: bool = False, config: Config | N
     return Store(path_of(path_or_url), config or Config(), read_only=read_only)
 
 
+# How often the next child's number is looked for again before the one who holds it is named.
+_NUMBERINGS_MAX: Final = 100
+
+
 class Store:
     """One database of sessions; a context manager, shared by threads. Made by `foldlog.open`.
 
@@ -67,6 +71,7 @@ class Store:
         self._config = config
         self._lock = threading.Lock()
         self._export_lock = threading.Lock()
+        self._numbering_lock = threading.Lock()
         self._open: dict[str, Session] = {}
         if config.export_dir is not None:
             above = checked_path(config.export_dir).absolute().parent
@@ -137,14 +142,14 @@ class Store:
 
         Raises `InvalidIdError`, `AlreadyExistsError`, `UnknownSessionError`, `NotSerializableError`.
         """
-        while True:
-            row = first_row(self, id, kind, provider, parent, cache_id, extra)
-            try:
-                return Session.begin(self, row)
-            except (AlreadyExistsError, SessionInUseError):
-                if id is not None:
-                    raise
-                # Another thread took the next child's number first.
+        if id is not None or parent is None:
+            return Session.begin(self, first_row(self, id, kind, provider, parent, cache_id, extra))
+        with self._numbering_lock:
+            for _ in range(_NUMBERINGS_MAX - 1):
+                # Another process may take the next child's number between our look and our start.
+                with contextlib.suppress(AlreadyExistsError, SessionInUseError):
+                    return Session.begin(self, first_row(self, None, kind, provider, parent, cache_id, extra))
+            return Session.begin(self, first_row(self, None, kind, provider, parent, cache_id, extra))
 
     def open_session(self, id: str, *, recover: bool = True, take_over: bool = False) -> Session:
         """Go on with a session that is in the store, after a stop or a crash.
