@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 from foldlog.core.view import View
 from foldlog.session.config import Config
+from foldlog.storage.committer import Committer
 from foldlog.storage.sqlite import Database
 
 
@@ -13,6 +14,10 @@ class Host(Protocol):
     @property
     def database(self) -> Database:
         """Where events and tables are."""
+
+    @property
+    def committer(self) -> Committer:
+        """Where events are committed, together with other sessions'."""
 
     @property
     def config(self) -> Config:

@@ -2,6 +2,9 @@
 
 The view shows committed events only. Verbs of the same session must see more (an update of a call that
 the same batch started), so plans are made against this: the view with the pending changes on top.
+
+Whoever commits moves events from here into the view while verbs read, so both are guarded by the view's
+lock: plans and changes are made while it is held, and what verbs read takes it itself.
 """
 
 from collections.abc import Sequence
@@ -45,12 +48,23 @@ class Pending:
         self.events.append(event)
         self._take(event)
 
-    def cut(self, length: int) -> None:
-        """Drop all but the first `length` events."""
-        if length < len(self.events):
-            del self.events[length:]
+    def cut_after(self, event_id: int) -> None:
+        """Drop the events after one: they will not be committed."""
+        self._keep([event for event in self.events if event.stamped.event_id <= event_id])
+
+    def drop_through(self, event_id: int) -> None:
+        """Drop the events up to one: they are committed, and the view shows them."""
+        if self.events and self.events[-1].stamped.event_id <= event_id:  # the usual case, and the hot one
+            self.events = []
             self._reset()
-            for event in self.events:
+        else:
+            self._keep([event for event in self.events if event.stamped.event_id > event_id])
+
+    def _keep(self, events: list[PendingEvent]) -> None:
+        if len(events) < len(self.events):
+            self.events = events
+            self._reset()
+            for event in events:
                 self._take(event)
 
     def _take(self, event: PendingEvent) -> None:
@@ -105,33 +119,43 @@ class Pending:
 
     def counter(self, name: str) -> int:
         """One counter, pending events included."""
-        return max(self._view.counter(name), self._counters.get(name, 0))
+        with self._view.held():
+            return max(self._view.counter(name), self._counters.get(name, 0))
 
     def find_key(self, idempotency_key: str) -> dict[str, Any] | None:
         """The pending event with this idempotency key, or None."""
-        return self._keys.get(idempotency_key)
+        with self._view.held():
+            return self._keys.get(idempotency_key)
 
     def last_row_id(self, kind: str) -> RowId | None:
         """The id of the row added last, pending rows included, or None."""
-        if kind == "message" and self._restored:
-            rows = [row_id for found, row_id in self._rows if found == kind]
-            return rows[-1] if rows else None
-        new = self._new.get(kind)
-        return new[-1] if new else self._view.last_row_id(kind)
+        with self._view.held():
+            if kind == "message" and self._restored:
+                rows = [row_id for found, row_id in self._rows if found == kind]
+                return rows[-1] if rows else None
+            new = self._new.get(kind)
+            return new[-1] if new else self._view.last_row_id(kind)
 
     def read_row(self, kind: str, row_id: RowId) -> Row | None:
         """A copy of a row as a reader would see it once the pending events are committed, or None."""
-        if not self.events:
-            return self._view.read_row(kind, row_id)
-        row = self.row(kind, row_id)
-        if row is None:
-            return None
-        copied: Row = copy_value(row)
-        if kind == "turn":
-            copied |= {key: list(ids.ids) for key, ids in self.turn_lists(row_id).items()}
-        return copied
+        with self._view.held():
+            if not self.events:
+                return self._view.read_row(kind, row_id)
+            row = self.row(kind, row_id)
+            if row is None:
+                return None
+            copied: Row = copy_value(row)
+            if kind == "turn":
+                copied |= {key: list(ids.ids) for key, ids in self._turn_lists(row_id).items()}
+            return copied
 
-    def turn_lists(self, turn_id: RowId) -> dict[str, IdList]:
+    def not_listed(self, turn_id: RowId, key: str, values: list[RowId]) -> list[RowId]:
+        """Those of the ids that a turn's list does not hold yet; all of them where there is no such turn."""
+        with self._view.held():
+            ids = self._turn_lists(turn_id).get(key) if self.row("turn", turn_id) is not None else None
+            return [value for value in values if ids is None or value not in ids.known]
+
+    def _turn_lists(self, turn_id: RowId) -> dict[str, IdList]:
         """A turn's lists, pending changes included; not to be changed."""
         steps = self._steps.get(turn_id, ())
         stored = self._view.row("turn", turn_id)

@@ -1,11 +1,15 @@
-"""The hot path: stamp, commit, fold, under the session's lock.
+"""The hot path: stamp, submit, fold.
 
 A recorder owns what makes one session's journal one line of events: the next event id, the head of the
 chain, the last time, the lease. Verbs hold it, record events, and let go; when the outermost hold ends
-its events are committed together and only then folded into the view. What events look like is the
-verbs' business (`foldlog.session.verbs`), how they are stored the journal's.
+its events are submitted, the session's lock is let go of, and only then the caller waits for the commit,
+so that callers share one (`foldlog.storage.committer`). Whoever commits folds them into the view, under
+the view's lock, which also guards what is pending. What events look like is the verbs' business
+(`foldlog.session.verbs`), how they are stored the journal's.
 """
 
+import contextlib
+import copy
 import re
 import sqlite3
 import threading
@@ -34,11 +38,41 @@ from foldlog.core.view import View
 from foldlog.session.host import Host
 from foldlog.session.pending import Pending, PendingEvent
 from foldlog.storage import journal
+from foldlog.storage.committer import Append
 from foldlog.storage.journal import Head, Stamped, StoredEvent, Stream
 from foldlog.storage.lease import Lease
 
 _RESERVED = frozenset({"id", "type", "at"})
 _KEY = re.compile(r"[ -~]{1,512}")
+
+
+class _Append(Append):
+    """What one hold recorded: its own events, and the first ones of a child that it started."""
+
+    __slots__ = ("_events", "_joined", "_recorder")
+
+    def __init__(
+        self,
+        recorder: "Recorder",
+        events: list[PendingEvent],
+        joined: "Recorder | None" = None,
+        also: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> None:
+        stamped = [pending.stamped for pending in events]
+        if joined is not None:
+            stamped += [pending.stamped for pending in joined.pending.events]
+        super().__init__(recorder, stamped, also)
+        self._recorder = recorder
+        self._events = events
+        self._joined = joined
+
+    def settle(self) -> None:
+        self._recorder._settle(self._events)
+        if self._joined is not None:
+            self._joined._settle_unseen()
+
+    def give_up(self, error: FoldlogError) -> None:
+        self._recorder._give_up(error)
 
 
 class Recorder:
@@ -51,18 +85,22 @@ class Recorder:
         self.pending = Pending(self.view)
         self._lease = lease
         self._lock = threading.RLock()
+        # Of the hold under way: the last event when each of its levels began, and what goes with its commit.
         self._holds: list[int] = []
-        self._joined: list[Recorder] = []
-        self._also: list[Callable[[sqlite3.Connection], None]] = []
+        self._joined: Recorder | None = None
+        self._also: Callable[[sqlite3.Connection], None] | None = None
         self._after: list[Callable[[], None]] = []
+        self._waits = False
+        self._lost: FoldlogError | None = None  # why its events will not be committed
         self._closed = False
         self._uncertain: FoldlogError | None = None
         self._stand_at(None)
 
     def _stand_at(self, head: Head | None) -> None:
-        """Go on after this event."""
+        """Go on after this event, the last one committed."""
         self._head = head or Head(0, "", first_chain(self.stream.session_id))
         self._tip = self._head
+        self._submitted_id = self._head.event_id
 
     @property
     def event_id(self) -> int:
@@ -74,30 +112,31 @@ class Recorder:
     def __enter__(self) -> "Recorder":
         self.host.database.check_open()
         self._lock.acquire()
-        try:
-            self._check_usable()
-        except BaseException:
+        if self._closed or self._uncertain is not None:
             self._lock.release()
-            raise
-        self._holds.append(len(self.pending.events))
+            self._check_usable()
+        self._holds.append(self._tip.event_id)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        append: _Append | None = None
         after: list[Callable[[], None]] = []
         try:
             start = self._holds.pop()
             if error is not None:
-                self._cut(start)
-                if not self._holds:
-                    self._give_up()
+                self._take_back(start)
             elif not self._holds:
-                self._settle()
-                after, self._after = self._after, []
+                append, after = self._submit(), self._after
         finally:
+            if not self._holds:
+                self._joined, self._also, self._after, self._waits, self._lost = None, None, [], False, None
             self._lock.release()
-        self._run_after(after)
+        if append is not None:
+            self.host.committer.wait(append)
+        if after:
+            self._run_after(after)
 
     def _run_after(self, callbacks: list[Callable[[], None]]) -> None:
         first: FoldlogError | None = None
@@ -172,12 +211,6 @@ class Recorder:
             known = self._find_key(idempotency_key)
             if known is not None:
                 return known
-        event_id = self._tip.event_id + 1
-        if expected_id is not None and expected_id != event_id:
-            raise ExpectedIdError(
-                f"session {self.stream.session_id!r}: the event would get id {event_id}, not {expected_id}",
-                hint="look at what happened since in session.view, then try again",
-            )
         if not _RESERVED.isdisjoint(fields):
             raise InvalidEventError(
                 f"{event_type}: id, type and at are given by the session",
@@ -190,93 +223,129 @@ class Recorder:
             nesting_max=limits.nesting_max + ENVELOPE_NESTING,
             bytes_max=limits.event_bytes_max,
         )
-        at = max(format_time(self.host.config.clock()), self._tip.at)
-        event = {"id": event_id, "type": event_type, "at": at, **encoded.value}
-        change = plan(self.pending if self.pending.events else self.view, event)
         digest = digest_of(encoded.data)
-        chain = next_chain(self._tip.chain, event_id, event_type, at, digest)
-        stamped = Stamped(
-            self.stream, event_id, event_type, at, encoded.data, digest, chain, idempotency_key, encoded.refs
-        )
-        self.pending.add(PendingEvent(stamped, event, change))
-        self._tip = Head(event_id, at, chain)
+        with self.view.held():
+            self._check_hold()
+            event_id = self._tip.event_id + 1
+            if expected_id is not None and expected_id != event_id:
+                raise ExpectedIdError(
+                    f"session {self.stream.session_id!r}: the event would get id {event_id}, not {expected_id}",
+                    hint="look at what happened since in session.view, then try again",
+                )
+            at = max(format_time(self.host.config.clock()), self._tip.at)
+            event = {"id": event_id, "type": event_type, "at": at, **encoded.value}
+            change = plan(self.pending if self.pending.events else self.view, event)
+            chain = next_chain(self._tip.chain, event_id, event_type, at, digest)
+            stamped = Stamped(
+                self.stream, event_id, event_type, at, encoded.data, digest, chain, idempotency_key, encoded.refs
+            )
+            self.pending.add(PendingEvent(stamped, event, change))
+            self._tip = Head(event_id, at, chain)
         return event
+
+    def _check_hold(self) -> None:
+        """Raise where what this hold recorded, or may record, cannot be committed."""
+        if self._lost is not None:
+            raise copy.copy(self._lost) from self._lost.__cause__
+        if self._uncertain is not None:
+            self._check_usable()
 
     def _find_key(self, idempotency_key: str) -> Event | None:
         if type(idempotency_key) is not str or not _KEY.fullmatch(idempotency_key):
             raise InvalidEventError(
                 "an idempotency key is a str of 1 to 512 printable ASCII characters", hint="use a short unique str"
             )
-        pending = self.pending.find_key(idempotency_key)
+        with self.view.held():
+            pending = self.pending.find_key(idempotency_key)
         if pending is not None:
+            self._waits = True  # it is somebody else's, and not durable yet
             return pending
         if self.stream.key is None:
             return None
         stored = journal.find_key(self.host.database, self.stream, idempotency_key)
         return event_of(stored) if stored is not None else None
 
-    def commit_unseen(self, also: Callable[[sqlite3.Connection], None], parent: "Recorder | None" = None) -> None:
-        """Commit the first events of a session that nobody has seen yet, with more statements.
+    def commit_unseen(
+        self, tables_writer: Callable[[], Callable[[sqlite3.Connection], None]], parent: "Recorder | None" = None
+    ) -> None:
+        """Commit the first events of a session that nobody has seen yet, with its tables.
 
-        They are folded first, so that `also` can write the session's tables. With a `parent` (held by the
-        caller) they are committed together with the parent's events, when that hold ends.
+        They are folded first, so that the tables can be written in the same transaction. With a `parent`
+        (held by the caller) they are committed together with its events, when that hold ends.
         """
         for pending in self.pending.events:
             self.view.carry_out(pending.change)
         if parent is not None:
-            parent._joined.append(self)
-            parent._also.append(also)
+            parent._joined, parent._also = self, tables_writer()
             return
-        journal.append(self.host.database, [pending.stamped for pending in self.pending.events], also)
-        self._stand_at(self._tip)
-        self.pending.cut(0)
+        append = _Append(self, [], self, tables_writer())
+        self.host.committer.submit(append)
+        self.host.committer.wait(append)
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Run something once the outermost hold has committed and let go of the lock."""
         if callback not in self._after:
             self._after.append(callback)
 
-    # Committing, when the outermost hold ends.
+    # Committing.
 
-    def _settle(self) -> None:
-        events, joined, also = self.pending.events, self._joined, self._also
-        if events or joined:
-            stamped = [pending.stamped for recorder in (self, *joined) for pending in recorder.pending.events]
-            try:
-                journal.append(self.host.database, stamped, _all(also) if also else None)
-                self._fold(events, joined)
-            except FoldlogError as error:
-                self._uncertain = error if isinstance(error, CommitUncertainError) else None
-                self._give_up()
-                raise
-            except BaseException:
-                # Interrupted between the commit and the fold: only the journal knows.
-                self._uncertain = CommitUncertainError("the commit was interrupted", hint="call reload()")
-                self._give_up()
-                raise
+    def _submit(self) -> "_Append | None":
+        """Queue what the hold recorded, in the order of the session's lock."""
+        if self.host.database.is_inherited:  # forked meanwhile: no lock may be touched
+            self.host.database.check_open()
+        with self.view.held():
+            self._check_hold()
+            count = self._tip.event_id - self._submitted_id
+            if not (count or self._waits or self._joined):
+                return None
+            append = _Append(self, self.pending.events[-count:] if count else [], self._joined, self._also)
+            self.host.committer.submit(append)
+            self._submitted_id = self._tip.event_id
+        return append
 
-    def _give_up(self) -> None:
-        self._cut(0)
-        self._joined, self._also, self._after = [], [], []
-
-    def _fold(self, events: list[PendingEvent], joined: "list[Recorder]") -> None:
-        with self.view.held():  # a reader sees all of a commit or nothing of it
-            for pending in events:
-                self.view.carry_out(pending.change)
-        for recorder in (self, *joined):
-            recorder._stand_at(recorder._tip)
-            recorder.pending.cut(0)
-        self._joined, self._also = [], []
-
-    def _cut(self, length: int) -> None:
-        """Forget events that will not be committed, as if they had never been recorded."""
-        self.pending.cut(length)
-        events = self.pending.events
+    def _settle(self, events: list[PendingEvent]) -> None:
+        """Fold committed events; a reader sees all of a commit or nothing of it."""
         if events:
-            last = events[-1].stamped
-            self._tip = Head(last.event_id, last.at, last.chain)
-        else:
-            self._tip = self._head
+            with self.view.held():
+                for pending in events:
+                    self.view.carry_out(pending.change)
+                last = events[-1].stamped
+                self._head = Head(last.event_id, last.at, last.chain)
+                self.pending.drop_through(last.event_id)
+
+    def _settle_unseen(self) -> None:
+        """Go on from the first events of a session: they were folded before they were committed."""
+        self._stand_at(self._tip)
+        self.pending.drop_through(self._tip.event_id)
+
+    def _give_up(self, error: FoldlogError) -> None:
+        """Forget every event that is not committed: the next one follows the last that is."""
+        with self.view.held():
+            if isinstance(error, CommitUncertainError):
+                self._uncertain = error
+            if self._tip.event_id > self._submitted_id:
+                self._lost = error  # a hold is recording behind them, and has to hear of it
+            self.pending.cut_after(self._head.event_id)
+            self._stand_at(self._head)
+            self.host.committer.withdraw(self, error)
+
+    def _take_back(self, start: int) -> None:
+        """Forget the events that a hold recorded after this one, as if they had never been."""
+        if self.host.database.is_inherited:
+            return
+        with self.view.held():
+            self.pending.cut_after(max(start, self._submitted_id))
+            last = self.pending.events[-1].stamped if self.pending.events else None
+            self._tip = Head(last.event_id, last.at, last.chain) if last is not None else self._head
+
+    def drain(self) -> None:
+        """Wait until nothing of this session is on its way, for a holder who has recorded nothing."""
+        if self.pending.events:
+            append = _Append(self, [])
+            self.host.committer.submit(append)
+            with contextlib.suppress(FoldlogError):  # those whose events they are hear of it
+                self.host.committer.wait(append)
+        self._check_usable()
 
     def reload(self, load: Callable[[], tuple[View, Head | None]]) -> None:
         """Read the journal again: at opening, and after an uncertain commit."""
@@ -291,6 +360,8 @@ class Recorder:
                     f"session {self.stream.session_id!r}: this handle was pushed aside by another",
                     hint="close this handle and open the session again",
                 )
+            if self._uncertain is None:
+                self.drain()
             self.view, head = load()
             self.pending = Pending(self.view)
             self._stand_at(head)
@@ -320,11 +391,3 @@ def own_copy(event: Event) -> Event:
     """An event for the user to keep."""
     copied: Event = copy_value(event)
     return copied
-
-
-def _all(also: list[Callable[[sqlite3.Connection], None]]) -> Callable[[sqlite3.Connection], None]:
-    def run(connection: sqlite3.Connection) -> None:
-        for statement in also:
-            statement(connection)
-
-    return run

@@ -7,7 +7,7 @@ The verbs that add to it are in `foldlog.session.verbs`, the path of an event to
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -82,7 +82,7 @@ class Session(Verbs):
         """Start a session with this row, inheriting from a source if one is given; in one commit."""
         session = cls._prepare(host, row, source, kind)
         with session._released_on_error():
-            session._recorder.commit_unseen(session._write_tables)
+            session._recorder.commit_unseen(session._tables_writer)
         session._announce()
         return session
 
@@ -227,7 +227,7 @@ class Session(Verbs):
             child = Session._prepare(self._host, row, source, "attach")
             stack.enter_context(child._released_on_error())
             recorder.record("call.started", {"call": call})
-            child._recorder.commit_unseen(child._write_tables, parent=recorder)
+            child._recorder.commit_unseen(child._tables_writer, parent=recorder)
         child._announce()
         return child
 
@@ -286,6 +286,7 @@ class Session(Verbs):
             if recorder.is_nested:
                 recorder.after_commit(self.checkpoint)
                 return
+            recorder.drain()
             self._write_checkpoint(self._writer)
         self._host.checkpointed(self.id)
 
@@ -307,8 +308,10 @@ class Session(Verbs):
             raise
         self._checkpointed = standing
 
-    def _write_tables(self, connection: sqlite3.Connection) -> None:
-        checkpoint.write(connection, self.id, self.view, self.view.take_changed(), writer=self._writer)
+    def _tables_writer(self) -> Callable[[sqlite3.Connection], None]:
+        """What writes the tables of a session that nobody has seen yet; may be run again."""
+        changed = self.view.take_changed()
+        return lambda connection: checkpoint.write(connection, self.id, self.view, changed, writer=self._writer)
 
     def reload(self) -> None:
         """Read the journal again: what `CommitUncertainError` asks for."""
@@ -330,6 +333,7 @@ class Session(Verbs):
             with self._recorder as recorder:
                 if recorder.is_nested:
                     raise InvalidEventError(f"session {self.id!r}: close() inside a batch", hint="leave it first")
+                recorder.drain()
                 with contextlib.suppress(StaleWriterError):  # its events are in the journal, and all there is
                     self._write_checkpoint(self._left_by)
                     self._host.checkpointed(self.id)

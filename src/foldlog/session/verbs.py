@@ -209,11 +209,7 @@ class Verbs(ABC):
         check_row_id(turn_id, "turn id")
         values = [check_row_id(value, f"{key} holds") for value in values]
         with self._recorder as recorder:
-            known: set[Any] = set()
-            if recorder.pending.row("turn", turn_id) is not None:
-                ids = recorder.pending.turn_lists(turn_id).get(key)
-                known = ids.known if ids is not None else set()
-            values = [value for value in values if value not in known]
+            values = recorder.pending.not_listed(turn_id, key, values)
             if values:
                 recorder.record("turn.updated", {"turn_id": turn_id, "changes": {}, "added": {key: values}})
 

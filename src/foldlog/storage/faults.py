@@ -12,14 +12,30 @@ from typing import Final
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from foldlog.core.errors import (
+    CommitUncertainError,
     CorruptJournalError,
     FoldlogError,
     NotAStoreError,
     StoreBusyError,
+    StoreClosedError,
     StoreError,
 )
 
 _PRIMARY: Final = 0xFF
+_SHARED_ERRORS: Final = (CommitUncertainError, StoreBusyError, StoreClosedError)
+_SHARED_CODES: Final = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
 _CERTAIN_CODES: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 
 
@@ -49,6 +65,11 @@ def is_uncertain(error: BaseException) -> bool:
     """
     code = getattr(driver_error(error), "sqlite_errorcode", None)
     return error_code(error) == sqlite3.SQLITE_IOERR and code not in _CERTAIN_CODES
+
+
+def concerns_all(error: FoldlogError) -> bool:
+    """Whether the fault lies with the database or the disk, and so strikes everyone who shares a commit."""
+    return isinstance(error, _SHARED_ERRORS) or error_code(error.__cause__ or error) in _SHARED_CODES
 
 
 def translate(error: BaseException, doing: str) -> FoldlogError:

@@ -8,6 +8,7 @@ done by the session; what events mean is in `foldlog.core.fold`.
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
@@ -25,15 +26,13 @@ from foldlog.core.refs import Ref
 from foldlog.storage.faults import is_constraint, is_uncertain, translate
 from foldlog.storage.sqlite import Database
 
-_INSERT: Final = (
-    "INSERT INTO events (session_key, event_id, type, at, data, digest, chain, idempotency_key) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-)
 SELECT: Final = (
     "SELECT position, streams.id, event_id, type, at, data, digest, chain, idempotency_key "
     "FROM events JOIN streams ON streams.session_key = events.session_key"
 )
 _PAGE_ROWS: Final = 1000
+# Up to so many events are one INSERT, each number of rows a statement that stays prepared.
+_ROWS_MAX: Final = 64
 
 
 @dataclass(slots=True)
@@ -81,19 +80,24 @@ def append(
     Returns when they are durable at the database's level. On any error nothing was written, except on
     `CommitUncertainError`, where the disk failed during the commit itself.
     """
-    begun: list[Stream] = []
+    writing = _Writing(stamped)
     with database.write() as connection:
         try:
-            if len(stamped) == 1 and also is None and not stamped[0].refs and stamped[0].stream.key is not None:
-                connection.execute(_INSERT, _values(stamped[0]))
+            if also is None and len(stamped) <= _ROWS_MAX and all(map(_is_plain, stamped)):
+                writing.at_once(connection)
             else:
-                _append_many(connection, stamped, also, begun)
+                writing.in_transaction(connection, also)
         except (sqlite3.Error, FoldlogError) as error:
-            _roll_back(connection, begun)
-            raise _refusal(error, stamped) from error
+            writing.roll_back(connection)
+            raise _refusal(error, writing.event) from error
         except BaseException:
-            _roll_back(connection, begun)
+            writing.roll_back(connection)
             raise
+
+
+def _is_plain(event: Stamped) -> bool:
+    """Whether its row is all there is to store."""
+    return event.stream.key is not None and not event.refs
 
 
 def _values(event: Stamped) -> tuple[object, ...]:
@@ -109,23 +113,64 @@ def _values(event: Stamped) -> tuple[object, ...]:
     )
 
 
-def _append_many(
-    connection: sqlite3.Connection,
-    stamped: list[Stamped],
-    also: Callable[[sqlite3.Connection], None] | None,
-    begun: list[Stream],
-) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    for event in stamped:
-        if event.stream.key is None:
-            cursor = connection.execute("INSERT INTO streams (id) VALUES (?)", (event.stream.session_id,))
-            event.stream.key = cursor.lastrowid
-            begun.append(event.stream)
-        _store_blobs(connection, event.refs)
-    connection.executemany(_INSERT, map(_values, stamped))
-    if also is not None:
-        also(connection)
-    connection.execute("COMMIT")
+@cache
+def _insert(count: int) -> str:
+    row = "(?, ?, ?, ?, ?, ?, ?, ?)"
+    return (
+        "INSERT INTO events (session_key, event_id, type, at, data, digest, chain, idempotency_key) "
+        f"VALUES {', '.join([row] * count)}"
+    )
+
+
+class _Writing:
+    """One append under way: the streams it began, and the event it has come to."""
+
+    __slots__ = ("begun", "event", "stamped")
+
+    def __init__(self, stamped: list[Stamped]) -> None:
+        self.stamped = stamped
+        self.event = stamped[0] if stamped else None
+        self.begun: list[Stream] = []
+
+    def at_once(self, connection: sqlite3.Connection) -> None:
+        """All rows in one statement, which is its own transaction."""
+        try:
+            if len(self.stamped) == 1:
+                connection.execute(_insert(1), _values(self.stamped[0]))
+            else:
+                values = [value for event in self.stamped for value in _values(event)]
+                connection.execute(_insert(len(self.stamped)), values)
+        except sqlite3.IntegrityError:
+            if len(self.stamped) == 1:
+                raise
+            self.in_transaction(connection, None)  # one by one, to find the guilty one
+
+    def in_transaction(self, connection: sqlite3.Connection, also: Callable[[sqlite3.Connection], None] | None) -> None:
+        """Streams, blobs, rows and more, in one transaction."""
+        connection.execute("BEGIN IMMEDIATE")
+        for event in self.stamped:
+            self.event = event
+            if event.stream.key is None:
+                cursor = connection.execute("INSERT INTO streams (id) VALUES (?)", (event.stream.session_id,))
+                event.stream.key = cursor.lastrowid
+                self.begun.append(event.stream)
+            if event.refs:
+                _store_blobs(connection, event.refs)
+        connection.executemany(_insert(1), map(self._values_of, self.stamped))
+        if also is not None:
+            also(connection)
+        connection.execute("COMMIT")
+
+    def _values_of(self, event: Stamped) -> tuple[object, ...]:
+        self.event = event
+        return _values(event)
+
+    def roll_back(self, connection: sqlite3.Connection) -> None:
+        """Leave nothing behind."""
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        for stream in self.begun:
+            stream.key = None
 
 
 def _store_blobs(connection: sqlite3.Connection, refs: Iterable[Ref]) -> None:
@@ -149,17 +194,10 @@ def _store_blobs(connection: sqlite3.Connection, refs: Iterable[Ref]) -> None:
             )
 
 
-def _roll_back(connection: sqlite3.Connection, begun: list[Stream]) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
-    for stream in begun:
-        stream.key = None
-
-
-def _refusal(error: sqlite3.Error | FoldlogError, stamped: list[Stamped]) -> FoldlogError:
+def _refusal(error: sqlite3.Error | FoldlogError, event: Stamped | None) -> FoldlogError:
     if isinstance(error, FoldlogError):
         return error
-    what = f"session {stamped[0].stream.session_id!r}: appending event {stamped[0].event_id}"
+    what = f"session {event.stream.session_id!r}: appending event {event.event_id}" if event else "appending"
     if is_uncertain(error):
         return CommitUncertainError(
             f"{what}: the disk failed during the commit",
@@ -173,6 +211,16 @@ def _refusal(error: sqlite3.Error | FoldlogError, stamped: list[Stamped]) -> Fol
             f"{what}: the session id is taken", hint="open it with open_session(), or choose another id"
         )
     return _stale(what)
+
+
+def in_words_of(error: FoldlogError, stamped: list[Stamped]) -> FoldlogError:
+    """An error that struck several sessions' events at once, as one of these sessions is to hear it."""
+    cause = error.__cause__
+    if not isinstance(cause, sqlite3.Error) or not stamped:
+        return error
+    found = _refusal(cause, stamped[0])
+    found.__cause__ = cause
+    return found
 
 
 def find_stream(database: Database, session_id: str) -> Stream:

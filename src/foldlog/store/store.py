@@ -25,6 +25,7 @@ from foldlog.session import checkpoint, lineage
 from foldlog.session.config import Config
 from foldlog.session.session import Session, id_of
 from foldlog.storage import journal, tables
+from foldlog.storage.committer import Committer
 from foldlog.storage.sqlite import Database
 from foldlog.store import feed
 from foldlog.store.first_row import first_row
@@ -80,6 +81,7 @@ class Store:
                     f"there is no folder {above} for export_dir", hint="make the folder first, or check the path"
                 )
         self._database = open_database(path, config, read_only=read_only)
+        self._committer = Committer(self._database)
         self.path = self._database.path
 
     def __repr__(self) -> str:
@@ -91,6 +93,11 @@ class Store:
     def database(self) -> Database:
         """The database under the store."""
         return self._database
+
+    @property
+    def committer(self) -> Committer:
+        """Where the sessions' events are committed together."""
+        return self._committer
 
     @property
     def config(self) -> Config:

@@ -1,0 +1,221 @@
+"""Group commit: callers that append at the same time share one transaction, and so one disk sync.
+
+A caller submits its events and waits. Whoever finds nobody leading leads: it takes all that was
+submitted, commits it, tells each line of events what became of its own, and hands the lead to one of
+those who came meanwhile. A caller alone commits at once. What a line does with committed events (it
+folds them) is its own business, in `Append.settle`; how events are stored is `foldlog.storage.journal`'s.
+
+Locks are taken in this order: a session's, a line's state (its view), the queue's. Who leads takes no
+session's lock, so a caller may hold one while it waits.
+"""
+
+import copy
+import sqlite3
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Final
+
+from foldlog.core.errors import CommitUncertainError, FoldlogError
+from foldlog.storage import journal
+from foldlog.storage.faults import concerns_all
+from foldlog.storage.journal import Stamped
+from foldlog.storage.sqlite import Database
+
+# How long a leader waits for the callers that the last commit let go: a share of what that commit took.
+_GATHER_SHARE: Final = 0.5
+_GATHER_S_MAX: Final = 0.001
+
+
+class Append(ABC):
+    """One caller's events on their way into the journal: all of them or none.
+
+    `line` is the session's line of events that they continue. `also`: more statements for the same
+    transaction; they are run again where a shared transaction has to be repeated.
+    """
+
+    __slots__ = ("also", "error", "is_done", "line", "stamped", "turnstile")
+
+    def __init__(
+        self, line: object, stamped: list[Stamped], also: Callable[[sqlite3.Connection], None] | None = None
+    ) -> None:
+        self.line = line
+        self.stamped = stamped
+        self.also = also
+        self.is_done = False
+        self.error: FoldlogError | None = None
+        self.turnstile: threading.Lock | None = None  # where its caller waits, once it does
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Hear that the events are committed, in order; runs in the thread that led."""
+
+    @abstractmethod
+    def give_up(self, error: FoldlogError) -> None:
+        """Hear that they are not, so nothing behind them can be: withdraw the line, and start over."""
+
+
+class Committer:
+    """The queue of one database's appends, and whose turn it is to commit it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._mutex = threading.Lock()
+        self._queue: list[Append] = []
+        self._group: list[Append] = []  # being committed
+        self._leader: Append | None = None  # whose caller leads, or was told to
+        # For gathering: how many callers the last commit let go, how long it took, whether they are awaited.
+        self._released_count = 0
+        self._commit_s = 0.0
+        self._gathered: threading.Lock | None = None
+
+    def submit(self, append: Append) -> None:
+        """Queue an append: its place here is its place in the journal. `wait` must follow."""
+        with self._mutex:
+            self._queue.append(append)
+            if self._gathered is not None and len(self._queue) >= self._released_count:
+                self._gathered.release()
+                self._gathered = None
+
+    def wait(self, append: Append) -> None:
+        """Return when an append is durable, committing for everybody if nobody else does; one caller each.
+
+        Raises the error that kept it from being committed.
+        """
+        try:
+            if self._must_lead(append):
+                self._lead()
+        finally:
+            self._step_down(append)
+        if append.error is not None:
+            error = copy.copy(append.error)  # several callers may get it, each in its own thread
+            raise error from append.error.__cause__
+
+    def withdraw(self, line: object, error: FoldlogError) -> None:
+        """Take a line's appends out of the queue, failed."""
+        with self._mutex:
+            gone = [append for append in self._queue if append.line is line]
+            self._queue = [append for append in self._queue if append.line is not line]
+            for append in gone:
+                append.error = error
+                append.is_done = True
+                _wake(append)
+
+    def _must_lead(self, append: Append) -> bool:
+        """Wait until an append is done, or until it is its caller's turn to lead."""
+        while True:
+            with self._mutex:
+                if self._leader is None and not append.is_done:
+                    self._leader = append
+                if self._leader is append:
+                    return True
+                if append.is_done:
+                    return False
+                turnstile = append.turnstile = _closed_lock()
+            try:
+                turnstile.acquire()
+            except BaseException:  # interrupted: the append goes its way without its caller
+                with self._mutex:
+                    append.turnstile = None
+                raise
+
+    # Leading.
+
+    def _lead(self) -> None:
+        """Commit the queue once."""
+        if 1 < self._released_count > len(self._queue):
+            self._gather()
+        with self._mutex:
+            self._group, self._queue = self._queue, []
+        started = time.perf_counter()
+        self._commit(self._group)
+        self._commit_s = time.perf_counter() - started
+
+    def _gather(self) -> None:
+        """Give those whom the last commit let go the moment they need to come back, and no more.
+
+        Without it they come just too late for the next commit, each time, and every second commit is
+        nearly empty.
+        """
+        gathered = _closed_lock()
+        with self._mutex:
+            if len(self._queue) >= self._released_count:
+                return
+            self._gathered = gathered
+        gathered.acquire(timeout=min(_GATHER_S_MAX, self._commit_s * _GATHER_SHARE))
+        with self._mutex:
+            self._gathered = None
+
+    def _step_down(self, append: Append) -> None:
+        """Tell the group how it went and let the first of those who wait lead next, whatever has happened."""
+        if self._leader is not append:
+            return
+        for left in self._group:
+            if not left.is_done:
+                # Interrupted between the commit and the fold: only the journal knows.
+                _fail([left], CommitUncertainError("the commit was interrupted", hint="call reload()"))
+        with self._mutex:
+            for done in self._group:
+                _wake(done)
+            self._released_count = len(self._group)
+            self._group = []
+            self._leader = next((waiting for waiting in self._queue if waiting.turnstile is not None), None)
+            if self._leader is not None:
+                _wake(self._leader)
+
+    def _commit(self, group: list[Append]) -> None:
+        """Commit a group; where the events of one line are refused, the others' without them."""
+        error = self._store(group)
+        if error is None:
+            for append in group:
+                append.settle()
+                append.is_done = True
+            return
+        lines = list({id(append.line): append.line for append in group}.values())
+        for line in lines:
+            own = [append for append in group if append.line is line]
+            if len(lines) == 1 or concerns_all(error):
+                _fail(own, error if len(lines) == 1 else journal.in_words_of(error, own[0].stamped))
+            else:
+                self._commit(own)
+
+    def _store(self, group: list[Append]) -> FoldlogError | None:
+        stamped = [event for append in group for event in append.stamped]
+        also = [append.also for append in group if append.also is not None]
+        if not stamped and not also:
+            return None
+        try:
+            journal.append(self._database, stamped, _all(also) if also else None)
+        except FoldlogError as error:
+            return error
+        return None
+
+
+def _fail(own: list[Append], error: FoldlogError) -> None:
+    """Fail some appends of one line."""
+    own[0].give_up(error)
+    for append in own:
+        append.error = error
+        append.is_done = True
+
+
+def _wake(append: Append) -> None:
+    """Let an append's caller look again, if it waits."""
+    if append.turnstile is not None:
+        append.turnstile.release()
+        append.turnstile = None
+
+
+def _closed_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+def _all(also: list[Callable[[sqlite3.Connection], None]]) -> Callable[[sqlite3.Connection], None]:
+    def run(connection: sqlite3.Connection) -> None:
+        for statements in also:
+            statements(connection)
+
+    return run
