@@ -6,6 +6,7 @@ where a value was erased on purpose later. Comparing them with a stored journal 
 """
 
 import hashlib
+from functools import lru_cache
 
 
 def first_chain(session_id: str) -> bytes:
@@ -20,6 +21,11 @@ def digest_of(data: bytes) -> bytes:
 
 def next_chain(previous: bytes, event_id: int, event_type: str, at: str, digest: bytes) -> bytes:
     """The chain value of one event, from the one before it."""
-    name = event_type.encode()
-    link = b"".join((previous, event_id.to_bytes(8, "big"), len(name).to_bytes(4, "big"), name, at.encode(), digest))
+    link = b"".join((previous, event_id.to_bytes(8, "big"), _named(event_type), at.encode(), digest))
     return hashlib.sha256(link).digest()
+
+
+@lru_cache(maxsize=1024)
+def _named(event_type: str) -> bytes:
+    name = event_type.encode()
+    return len(name).to_bytes(4, "big") + name

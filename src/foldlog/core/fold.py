@@ -378,3 +378,6 @@ _PLANNERS: Final[dict[str, Callable[[State, Event, Change], None]]] = {
     "eval.added": _plan_eval_added,
     "snapshot.added": _plan_snapshot_added,
 }
+
+# All other types are annotations: kept in the journal, they change no row.
+FOLDED_TYPES: Final = frozenset(_PLANNERS)

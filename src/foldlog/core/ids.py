@@ -5,6 +5,7 @@ on export, so what this module lets through can never leave the export folder.
 """
 
 import re
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from foldlog.core.errors import InvalidEventError, InvalidIdError, LimitError
@@ -69,9 +70,14 @@ def child_name(number: int, edge_type: str) -> str:
     return f"{'attached' if edge_type == 'attached' else 'child'}-{number:04d}"
 
 
+@lru_cache(maxsize=1024)
+def _is_event_type(value: str) -> bool:
+    return _EVENT_TYPE.fullmatch(value) is not None
+
+
 def check_event_type(value: object) -> str:
     """The event type itself, or `InvalidEventError`."""
-    if isinstance(value, str) and _EVENT_TYPE.fullmatch(value):
+    if isinstance(value, str) and _is_event_type(value):
         return value
     shown = repr(value)[:60]
     raise InvalidEventError(

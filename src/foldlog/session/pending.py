@@ -10,19 +10,21 @@ lock: plans and changes are made while it is held, and what verbs read takes it 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from foldlog.core.fold import State
 from foldlog.core.ids import RowId
 from foldlog.core.refs import copy_value
 from foldlog.core.rows import LINK_KEYS, Change, IdList, Link, Row, apply_link, forget_lists
 from foldlog.core.view import View
-from foldlog.storage.journal import Stamped
+from foldlog.storage.journal import Head, Stamped
 
 
 class PendingEvent(NamedTuple):
-    """One event on its way: what is stored, what it says, what it changes."""
+    """One event on its way: what is stored, what it says, what it changes, and where the line then stands."""
 
     stamped: Stamped
     event: dict[str, Any]
     change: Change
+    head: Head
 
 
 class Pending:
@@ -30,10 +32,11 @@ class Pending:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self.events: list[PendingEvent] = []
+        self.events: list[PendingEvent] = []  # the recorder adds to it
         self._reset()
 
     def _reset(self) -> None:
+        self._taken_count = 0
         self._rows: dict[tuple[str, RowId], Row] = {}
         self._new: dict[str, list[RowId]] = {}
         self._steps: dict[RowId, list[Link | Row]] = {}
@@ -43,10 +46,18 @@ class Pending:
         self._session: Row | None = None
         self._restored = False
 
-    def add(self, event: PendingEvent) -> None:
-        """Put one more event on top."""
-        self.events.append(event)
-        self._take(event)
+    def state(self) -> State:
+        """What the next event is planned against."""
+        if not self.events:
+            return self._view
+        self._catch_up()
+        return self
+
+    def _catch_up(self) -> None:
+        """Take in what was added: only now, since most events are committed before anybody asks."""
+        for event in self.events[self._taken_count :]:
+            self._take(event)
+        self._taken_count = len(self.events)
 
     def cut_after(self, event_id: int) -> None:
         """Drop the events after one: they will not be committed."""
@@ -56,7 +67,8 @@ class Pending:
         """Drop the events up to one: they are committed, and the view shows them."""
         if self.events and self.events[-1].stamped.event_id <= event_id:  # the usual case, and the hot one
             self.events = []
-            self._reset()
+            if self._taken_count:
+                self._reset()
         else:
             self._keep([event for event in self.events if event.stamped.event_id > event_id])
 
@@ -64,8 +76,6 @@ class Pending:
         if len(events) < len(self.events):
             self.events = events
             self._reset()
-            for event in events:
-                self._take(event)
 
     def _take(self, event: PendingEvent) -> None:
         change = event.change
@@ -120,16 +130,19 @@ class Pending:
     def counter(self, name: str) -> int:
         """One counter, pending events included."""
         with self._view.held():
+            self._catch_up()
             return max(self._view.counter(name), self._counters.get(name, 0))
 
     def find_key(self, idempotency_key: str) -> dict[str, Any] | None:
         """The pending event with this idempotency key, or None."""
         with self._view.held():
+            self._catch_up()
             return self._keys.get(idempotency_key)
 
     def last_row_id(self, kind: str) -> RowId | None:
         """The id of the row added last, pending rows included, or None."""
         with self._view.held():
+            self._catch_up()
             if kind == "message" and self._restored:
                 rows = [row_id for found, row_id in self._rows if found == kind]
                 return rows[-1] if rows else None
@@ -141,6 +154,7 @@ class Pending:
         with self._view.held():
             if not self.events:
                 return self._view.read_row(kind, row_id)
+            self._catch_up()
             row = self.row(kind, row_id)
             if row is None:
                 return None
@@ -152,6 +166,7 @@ class Pending:
     def not_listed(self, turn_id: RowId, key: str, values: list[RowId]) -> list[RowId]:
         """Those of the ids that a turn's list does not hold yet; all of them where there is no such turn."""
         with self._view.held():
+            self._catch_up()
             ids = self._turn_lists(turn_id).get(key) if self.row("turn", turn_id) is not None else None
             return [value for value in values if ids is None or value not in ids.known]
 

@@ -81,8 +81,7 @@ class Recorder:
     def __init__(self, host: Host, stream: Stream, lease: Lease) -> None:
         self.host = host
         self.stream = stream
-        self.view = View()
-        self.pending = Pending(self.view)
+        self._look_at(View())
         self._lease = lease
         self._lock = threading.RLock()
         # Of the hold under way: the last event when each of its levels began, and what goes with its commit.
@@ -95,6 +94,11 @@ class Recorder:
         self._closed = False
         self._uncertain: FoldlogError | None = None
         self._stand_at(None)
+
+    def _look_at(self, view: View) -> None:
+        self.view = view
+        self.pending = Pending(view)
+        self._state = view.held()  # guards the view, what is pending, and where the line stands
 
     def _stand_at(self, head: Head | None) -> None:
         """Go on after this event, the last one committed."""
@@ -216,7 +220,8 @@ class Recorder:
                 f"{event_type}: id, type and at are given by the session",
                 hint="use other names in the payload",
             )
-        limits = self.host.config.limits
+        config = self.host.config
+        limits = config.limits
         encoded = encode(
             fields,
             what=event_type,
@@ -224,23 +229,25 @@ class Recorder:
             bytes_max=limits.event_bytes_max,
         )
         digest = digest_of(encoded.data)
-        with self.view.held():
-            self._check_hold()
-            event_id = self._tip.event_id + 1
+        with self._state:
+            if self._lost is not None or self._uncertain is not None:
+                self._check_hold()
+            tip = self._tip
+            event_id = tip.event_id + 1
             if expected_id is not None and expected_id != event_id:
                 raise ExpectedIdError(
                     f"session {self.stream.session_id!r}: the event would get id {event_id}, not {expected_id}",
                     hint="look at what happened since in session.view, then try again",
                 )
-            at = max(format_time(self.host.config.clock()), self._tip.at)
+            at = max(format_time(config.clock()), tip.at)
             event = {"id": event_id, "type": event_type, "at": at, **encoded.value}
-            change = plan(self.pending if self.pending.events else self.view, event)
-            chain = next_chain(self._tip.chain, event_id, event_type, at, digest)
+            change = plan(self.pending.state(), event)
+            chain = next_chain(tip.chain, event_id, event_type, at, digest)
             stamped = Stamped(
                 self.stream, event_id, event_type, at, encoded.data, digest, chain, idempotency_key, encoded.refs
             )
-            self.pending.add(PendingEvent(stamped, event, change))
             self._tip = Head(event_id, at, chain)
+            self.pending.events.append(PendingEvent(stamped, event, change, self._tip))
         return event
 
     def _check_hold(self) -> None:
@@ -255,7 +262,7 @@ class Recorder:
             raise InvalidEventError(
                 "an idempotency key is a str of 1 to 512 printable ASCII characters", hint="use a short unique str"
             )
-        with self.view.held():
+        with self._state:
             pending = self.pending.find_key(idempotency_key)
         if pending is not None:
             self._waits = True  # it is somebody else's, and not durable yet
@@ -293,8 +300,9 @@ class Recorder:
         """Queue what the hold recorded, in the order of the session's lock."""
         if self.host.database.is_inherited:  # forked meanwhile: no lock may be touched
             self.host.database.check_open()
-        with self.view.held():
-            self._check_hold()
+        with self._state:
+            if self._lost is not None or self._uncertain is not None:
+                self._check_hold()
             count = self._tip.event_id - self._submitted_id
             if not (count or self._waits or self._joined):
                 return None
@@ -306,12 +314,11 @@ class Recorder:
     def _settle(self, events: list[PendingEvent]) -> None:
         """Fold committed events; a reader sees all of a commit or nothing of it."""
         if events:
-            with self.view.held():
+            with self._state:
                 for pending in events:
                     self.view.carry_out(pending.change)
-                last = events[-1].stamped
-                self._head = Head(last.event_id, last.at, last.chain)
-                self.pending.drop_through(last.event_id)
+                self._head = events[-1].head
+                self.pending.drop_through(self._head.event_id)
 
     def _settle_unseen(self) -> None:
         """Go on from the first events of a session: they were folded before they were committed."""
@@ -320,7 +327,7 @@ class Recorder:
 
     def _give_up(self, error: FoldlogError) -> None:
         """Forget every event that is not committed: the next one follows the last that is."""
-        with self.view.held():
+        with self._state:
             if isinstance(error, CommitUncertainError):
                 self._uncertain = error
             if self._tip.event_id > self._submitted_id:
@@ -333,10 +340,9 @@ class Recorder:
         """Forget the events that a hold recorded after this one, as if they had never been."""
         if self.host.database.is_inherited:
             return
-        with self.view.held():
+        with self._state:
             self.pending.cut_after(max(start, self._submitted_id))
-            last = self.pending.events[-1].stamped if self.pending.events else None
-            self._tip = Head(last.event_id, last.at, last.chain) if last is not None else self._head
+            self._tip = self.pending.events[-1].head if self.pending.events else self._head
 
     def drain(self) -> None:
         """Wait until nothing of this session is on its way, for a holder who has recorded nothing."""
@@ -362,8 +368,8 @@ class Recorder:
                 )
             if self._uncertain is None:
                 self.drain()
-            self.view, head = load()
-            self.pending = Pending(self.view)
+            view, head = load()
+            self._look_at(view)
             self._stand_at(head)
             self._uncertain = None
 

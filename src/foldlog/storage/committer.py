@@ -9,6 +9,7 @@ Locks are taken in this order: a session's, a line's state (its view), the queue
 session's lock, so a caller may hold one while it waits.
 """
 
+import contextlib
 import copy
 import sqlite3
 import threading
@@ -87,7 +88,8 @@ class Committer:
             if self._must_lead(append):
                 self._lead()
         finally:
-            self._step_down(append)
+            if self._leader is append:
+                self._step_down()
         if append.error is not None:
             error = copy.copy(append.error)  # several callers may get it, each in its own thread
             raise error from append.error.__cause__
@@ -119,6 +121,8 @@ class Committer:
                 with self._mutex:
                     append.turnstile = None
                 raise
+            if append.is_done and self._leader is not append:
+                return False
 
     # Leading.
 
@@ -127,9 +131,13 @@ class Committer:
         if 1 < self._released_count > len(self._queue):
             self._gather()
         with self._mutex:
-            self._group, self._queue = self._queue, []
+            group = self._group = self._queue
+            self._queue = []
+        if len(group) == 1:
+            self._commit(group)
+            return
         started = time.perf_counter()
-        self._commit(self._group)
+        self._commit(group)
         self._commit_s = time.perf_counter() - started
 
     def _gather(self) -> None:
@@ -147,22 +155,26 @@ class Committer:
         with self._mutex:
             self._gathered = None
 
-    def _step_down(self, append: Append) -> None:
+    def _step_down(self) -> None:
         """Tell the group how it went and let the first of those who wait lead next, whatever has happened."""
-        if self._leader is not append:
-            return
-        for left in self._group:
-            if not left.is_done:
+        group = self._group
+        for append in group:
+            if not append.is_done:
                 # Interrupted between the commit and the fold: only the journal knows.
-                _fail([left], CommitUncertainError("the commit was interrupted", hint="call reload()"))
+                _fail([append], CommitUncertainError("the commit was interrupted", hint="call reload()"))
         with self._mutex:
-            for done in self._group:
-                _wake(done)
-            self._released_count = len(self._group)
+            self._released_count = len(group)
             self._group = []
-            self._leader = next((waiting for waiting in self._queue if waiting.turnstile is not None), None)
-            if self._leader is not None:
-                _wake(self._leader)
+            self._leader = next((append for append in self._queue if append.turnstile is not None), None)
+            waiting = [append for append in (*group, self._leader) if append is not None and append.turnstile]
+        # Outside of it, or the first to wake would wait for it. Nobody new waits for what is done.
+        try:
+            for append in waiting:
+                _wake(append)
+        except BaseException:  # interrupted: nobody may be left behind
+            for append in waiting:
+                _wake(append)
+            raise
 
     def _commit(self, group: list[Append]) -> None:
         """Commit a group; where the events of one line are refused, the others' without them."""
@@ -181,12 +193,15 @@ class Committer:
                 self._commit(own)
 
     def _store(self, group: list[Append]) -> FoldlogError | None:
-        stamped = [event for append in group for event in append.stamped]
-        also = [append.also for append in group if append.also is not None]
-        if not stamped and not also:
+        if len(group) == 1:
+            stamped, also = group[0].stamped, group[0].also
+        else:
+            stamped = [event for append in group for event in append.stamped]
+            also = _all([append.also for append in group if append.also is not None])
+        if not stamped and also is None:
             return None
         try:
-            journal.append(self._database, stamped, _all(also) if also else None)
+            journal.append(self._database, stamped, also)
         except FoldlogError as error:
             return error
         return None
@@ -203,7 +218,8 @@ def _fail(own: list[Append], error: FoldlogError) -> None:
 def _wake(append: Append) -> None:
     """Let an append's caller look again, if it waits."""
     if append.turnstile is not None:
-        append.turnstile.release()
+        with contextlib.suppress(RuntimeError):  # open already
+            append.turnstile.release()
         append.turnstile = None
 
 
@@ -213,7 +229,10 @@ def _closed_lock() -> threading.Lock:
     return lock
 
 
-def _all(also: list[Callable[[sqlite3.Connection], None]]) -> Callable[[sqlite3.Connection], None]:
+def _all(also: list[Callable[[sqlite3.Connection], None]]) -> Callable[[sqlite3.Connection], None] | None:
+    if not also:
+        return None
+
     def run(connection: sqlite3.Connection) -> None:
         for statements in also:
             statements(connection)

@@ -7,7 +7,7 @@ done by the session; what events mean is in `foldlog.core.fold`.
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Final, NamedTuple
 
@@ -43,8 +43,7 @@ class Stream:
     key: int | None = None
 
 
-@dataclass(slots=True)
-class Stamped:
+class Stamped(NamedTuple):
     """An event ready to be committed: everything about it is settled but its position."""
 
     stream: Stream
@@ -55,7 +54,7 @@ class Stamped:
     digest: bytes
     chain: bytes
     idempotency_key: str | None = None
-    refs: tuple[Ref, ...] = field(default=())
+    refs: tuple[Ref, ...] = ()
 
 
 class StoredEvent(NamedTuple):
@@ -101,16 +100,8 @@ def _is_plain(event: Stamped) -> bool:
 
 
 def _values(event: Stamped) -> tuple[object, ...]:
-    return (
-        event.stream.key,
-        event.event_id,
-        event.type,
-        event.at,
-        event.data.decode(),
-        event.digest,
-        event.chain,
-        event.idempotency_key,
-    )
+    stream, event_id, event_type, at, data, digest, chain, key, _ = event
+    return stream.key, event_id, event_type, at, data.decode(), digest, chain, key
 
 
 @cache

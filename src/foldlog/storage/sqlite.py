@@ -60,12 +60,15 @@ class Database:
         self._closed = False
         self._lock = threading.RLock()
         self._writer: Connection | None = None
+        self._driver: sqlite3.Connection | None = None
+        self._held = _Held(self)
         self._readers = self._engine(self._connect_reader, "BEGIN", READ_CONNECTIONS_MAX)
         self._glances = self._engine(self._connect_reader, "BEGIN", 0)
         self._writers = self._engine(self._connect_writer, "BEGIN IMMEDIATE", 1)
         if not read_only:
             with translated(f"opening {path}"):
                 self._writer = self._writers.connect()
+                self._driver = driver_of(self._writer)
                 self._check_writable()
 
     @staticmethod
@@ -117,13 +120,14 @@ class Database:
 
     def check_open(self) -> None:
         """Raise `StoreClosedError` where this handle cannot be used."""
+        if self._generation == _process_generation and not self._closed:
+            return
         if self.is_inherited:
             raise StoreClosedError(
                 f"{self.path} was opened before fork() and does not work in the child process",
                 hint="open the store again in the child",
             )
-        if self._closed:
-            raise StoreClosedError(f"{self.path} is closed", hint="open the store again")
+        raise StoreClosedError(f"{self.path} is closed", hint="open the store again")
 
     def _alive(self) -> Connection:
         self.check_open()
@@ -135,12 +139,9 @@ class Database:
         """Raise unless this handle may write."""
         self._alive()
 
-    @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """The driver's writer connection, held: for statements that commit by themselves."""
-        self.check_open()
-        with self._lock:
-            yield driver_of(self._alive())
+    def write(self) -> "_Held":
+        """The driver's writer connection, held for a `with` block: for statements that commit by themselves."""
+        return self._held
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -177,8 +178,29 @@ class Database:
             self._readers.dispose()
             if self._writer is not None:
                 self._writer.close()
-                self._writer = None
+                self._writer = self._driver = None
             self._writers.dispose()
+
+
+class _Held:
+    """The writer connection under its lock. A class of its own because every append passes through it."""
+
+    __slots__ = ("_database",)
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __enter__(self) -> sqlite3.Connection:
+        database = self._database
+        database.check_open()
+        database._lock.acquire()
+        if database._closed or database._driver is None:
+            database._lock.release()
+            database.check_writable()
+        return database._driver  # type: ignore[return-value]  # check_writable() has raised where it is None
+
+    def __exit__(self, *_: object) -> None:
+        self._database._lock.release()
 
 
 def driver_of(connection: Connection) -> sqlite3.Connection:
