@@ -263,8 +263,7 @@ def test_a_commit_that_fails_otherwise_leaves_nothing(database: Database, line: 
 
 def test_an_error_never_shows_what_was_said(database: Database, line: Any) -> None:
     append(database, [line.next("a secret")])
-    again = line.next("a secret")
-    again.event_id = 1
+    again = line.next("a secret")._replace(event_id=1)
     with pytest.raises(StaleWriterError) as caught:
         append(database, [again])
     assert "secret" not in f"{caught.value!r} {caught.value} {caught.value.__cause__}"

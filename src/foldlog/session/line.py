@@ -1,0 +1,204 @@
+"""A session's line of events: what is committed, what is on its way, and what becomes of it.
+
+Here events get their ids, times and places in the chain, are queued to be committed together with other
+callers' (`foldlog.storage.committer`), and are folded into the view once they are. All of that happens
+under the view's lock, in whatever thread. Whose turn it is to add to the line is the recorder's business
+(`foldlog.session.recorder`).
+"""
+
+import contextlib
+import copy
+import sqlite3
+from collections.abc import Callable
+
+from foldlog.core.chain import digest_of, first_chain, next_chain
+from foldlog.core.clock import format_time
+from foldlog.core.codec import Encoded
+from foldlog.core.errors import CommitUncertainError, ExpectedIdError, FoldlogError, StoreClosedError
+from foldlog.core.fold import Event, plan
+from foldlog.core.view import View
+from foldlog.session.host import Host
+from foldlog.session.pending import Pending, PendingEvent
+from foldlog.storage.committer import Append
+from foldlog.storage.journal import Head, Stamped, Stream
+
+
+class LineAppend(Append):
+    """What one hold recorded: its own events, and the first ones of a child that it started."""
+
+    __slots__ = ("_events", "_joined", "_line")
+
+    def __init__(
+        self,
+        line: "Line",
+        events: list[PendingEvent],
+        joined: "Line | None" = None,
+        also: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> None:
+        stamped = [pending.stamped for pending in events]
+        if joined is not None:
+            stamped += [pending.stamped for pending in joined.pending.events]
+        super().__init__(line, stamped, also)
+        self._line = line
+        self._events = events
+        self._joined = joined
+
+    def settle(self) -> None:
+        """Fold the events."""
+        self._line._settle(self._events)
+        if self._joined is not None:
+            self._joined._settle_unseen()
+
+    def give_up(self, error: FoldlogError) -> None:
+        """Forget the events, and those behind them."""
+        self._line._give_up(error)
+
+
+class Line:
+    """One session's line of events: the part of a recorder that is not about turns."""
+
+    def __init__(self, host: Host, stream: Stream) -> None:
+        self.host = host
+        self.stream = stream
+        self._closed = False
+        self._uncertain: FoldlogError | None = None
+        self._lost: FoldlogError | None = None  # why what is being recorded will not be committed
+        self._look_at(View())
+        self._stand_at(None)
+
+    def _look_at(self, view: View) -> None:
+        self.view = view
+        self.pending = Pending(view)
+        self._state = view.held()  # guards the view, what is pending, and where the line stands
+
+    def _stand_at(self, head: Head | None) -> None:
+        """Go on after this event, the last one committed."""
+        self._head = head or Head(0, "", first_chain(self.stream.session_id))
+        self._tip = self._head
+        self._submitted_id = self._head.event_id
+
+    @property
+    def event_id(self) -> int:
+        """The id of the last committed event."""
+        return self._head.event_id
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the handle was given back."""
+        return self._closed
+
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether only `reload` is of use."""
+        return self._uncertain is not None
+
+    def _check_usable(self) -> None:
+        """Raise unless events can be recorded."""
+        if self._closed:
+            raise StoreClosedError(
+                f"session {self.stream.session_id!r} is closed",
+                hint="open it again with store.open_session(id)",
+            )
+        if self._uncertain is not None:
+            raise CommitUncertainError(
+                f"session {self.stream.session_id!r}: the outcome of an earlier commit is not known",
+                hint="call reload() to read the journal again, then go on",
+            ) from self._uncertain
+
+    # Recording.
+
+    def _stamp(self, event_type: str, encoded: Encoded, idempotency_key: str | None, expected_id: int | None) -> Event:
+        """Give an event its place behind the last one, and plan what it will change."""
+        digest = digest_of(encoded.data)
+        with self._state:
+            if self._lost is not None or self._uncertain is not None:
+                self._check_hold()
+            tip = self._tip
+            event_id = tip.event_id + 1
+            if expected_id is not None and expected_id != event_id:
+                raise ExpectedIdError(
+                    f"session {self.stream.session_id!r}: the event would get id {event_id}, not {expected_id}",
+                    hint="look at what happened since in session.view, then try again",
+                )
+            at = max(format_time(self.host.config.clock()), tip.at)
+            event = {"id": event_id, "type": event_type, "at": at, **encoded.value}
+            change = plan(self.pending.state(), event)
+            chain = next_chain(tip.chain, event_id, event_type, at, digest)
+            stamped = Stamped(
+                self.stream, event_id, event_type, at, encoded.data, digest, chain, idempotency_key, encoded.refs
+            )
+            self._tip = Head(event_id, at, chain)
+            self.pending.events.append(PendingEvent(stamped, event, change, self._tip))
+        return event
+
+    def _check_hold(self) -> None:
+        """Raise where what this hold recorded, or may record, cannot be committed."""
+        if self._lost is not None:
+            raise copy.copy(self._lost) from self._lost.__cause__
+        if self._uncertain is not None:
+            self._check_usable()
+
+    # Committing.
+
+    def _submit(
+        self, *, wait: bool, joined: "Line | None", also: Callable[[sqlite3.Connection], None] | None
+    ) -> LineAppend | None:
+        """Queue what was recorded; None where nothing was and there is nothing to `wait` for."""
+        if self.host.database.is_inherited:  # forked meanwhile: no lock may be touched
+            self.host.database.check_open()
+        with self._state:
+            if self._lost is not None or self._uncertain is not None:
+                self._check_hold()
+            count = self._tip.event_id - self._submitted_id
+            if not (count or wait or joined):
+                return None
+            try:
+                append = LineAppend(self, self.pending.events[-count:] if count else [], joined, also)
+                self.host.committer.submit(append)
+                self._submitted_id = self._tip.event_id
+            except BaseException:  # interrupted: whether they are queued is not known
+                self._give_up(CommitUncertainError("the commit was interrupted", hint="call reload()"))
+                raise
+        return append
+
+    def _settle(self, events: list[PendingEvent]) -> None:
+        """Fold committed events; a reader sees all of a commit or nothing of it."""
+        if events:
+            with self._state:
+                for pending in events:
+                    self.view.carry_out(pending.change)
+                self._head = events[-1].head
+                self.pending.drop_through(self._head.event_id)
+
+    def _settle_unseen(self) -> None:
+        """Go on from the first events of a session: they were folded before they were committed."""
+        self._stand_at(self._tip)
+        self.pending.drop_through(self._tip.event_id)
+
+    def _give_up(self, error: FoldlogError) -> None:
+        """Forget every event that is not committed: the next one follows the last that is."""
+        with self._state:
+            if isinstance(error, CommitUncertainError):
+                self._uncertain = error
+            if self._tip.event_id > self._submitted_id:
+                self._lost = error  # a hold is recording behind them, and has to hear of it
+            self.pending.cut_after(self._head.event_id)
+            self._stand_at(self._head)
+            self.host.committer.withdraw(self, error)
+
+    def _take_back(self, start: int) -> None:
+        """Forget the events that a hold recorded after this one, as if they had never been."""
+        if self.host.database.is_inherited:
+            return
+        with self._state:
+            self.pending.cut_after(max(start, self._submitted_id))
+            self._tip = self.pending.events[-1].head if self.pending.events else self._head
+
+    def drain(self) -> None:
+        """Wait until nothing of this session is on its way, for a holder who has recorded nothing."""
+        if self.pending.events:
+            append = LineAppend(self, [])
+            self.host.committer.submit(append)
+            with contextlib.suppress(FoldlogError):  # those whose events they are hear of it
+                self.host.committer.wait(append)
+        self._check_usable()
