@@ -127,7 +127,7 @@ def test_a_stale_writer_can_never_interleave(new_database: Any, new_line: Any) -
     line = new_line()
     append(first, [line.next()])
     stale = new_line(stream=Stream("demo", line.stream.key))
-    stale.event_id = 1
+    stale = stale._replace(event_id=1)
     append(first, [line.next()])
     late = stale.next()
     for many in ([late], [late, stale.next()]):
@@ -294,7 +294,7 @@ def test_the_parts_of_a_blob_are_stored_with_it(database: Database, line: Any, b
 def test_a_refused_event_leaves_no_blob(database: Database, line: Any, blob: Any) -> None:
     append(database, [line.next()])
     stale = line.next(refs=(blob("x"),))
-    stale.event_id = 1
+    stale = stale._replace(event_id=1)
     with pytest.raises(StaleWriterError):
         append(database, [stale])
     assert count(database, "blobs") == 0
