@@ -2,8 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +126,7 @@ def test_a_stale_writer_can_never_interleave(new_database: Any, new_line: Any) -
     line = new_line()
     append(first, [line.next()])
     stale = new_line(stream=Stream("demo", line.stream.key))
-    stale = stale._replace(event_id=1)
+    stale.event_id = 1
     append(first, [line.next()])
     late = stale.next()
     for many in ([late], [late, stale.next()]):
@@ -229,11 +228,10 @@ class _Driver:
 class _FailingDisk:
     def __init__(self, database: Database, at: str, code: int) -> None:
         self._database, self._at, self._code = database, at, code
+        self.check_open, self.lock = database.check_open, database.lock
 
-    @contextmanager
-    def write(self) -> Iterator[_Driver]:
-        with self._database.write() as connection:
-            yield _Driver(connection, self._at, self._code)
+    def writer(self) -> _Driver:
+        return _Driver(self._database.writer(), self._at, self._code)
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR | 4 << 8])
@@ -293,8 +291,7 @@ def test_the_parts_of_a_blob_are_stored_with_it(database: Database, line: Any, b
 
 def test_a_refused_event_leaves_no_blob(database: Database, line: Any, blob: Any) -> None:
     append(database, [line.next()])
-    stale = line.next(refs=(blob("x"),))
-    stale = stale._replace(event_id=1)
+    stale = line.next(refs=(blob("x"),))._replace(event_id=1)
     with pytest.raises(StaleWriterError):
         append(database, [stale])
     assert count(database, "blobs") == 0

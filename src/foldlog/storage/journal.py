@@ -80,7 +80,9 @@ def append(
     `CommitUncertainError`, where the disk failed during the commit itself.
     """
     writing = _Writing(stamped)
-    with database.write() as connection:
+    database.check_open()  # before its lock is touched: in a forked child it may be taken for ever
+    with database.lock:
+        connection = database.writer()
         try:
             if also is None and len(stamped) <= _ROWS_MAX and all(map(_is_plain, stamped)):
                 writing.at_once(connection)
