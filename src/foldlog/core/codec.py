@@ -7,8 +7,8 @@ that form is written with one more '$', so the map comes back as it was. Everyth
 the path to it: never a silent null, never a repr.
 
 The tag is also what tells a reference to a blob (`foldlog.core.refs`) from a user's map that merely
-looks like one. Bytes of blobs are stored by `foldlog.storage.journal`; what may be inline is decided by
-the session.
+looks like one, and a piece cut out of a large value (`foldlog.core.parts`) from either. Bytes of blobs are
+stored by `foldlog.storage.blobs`; what may be inline is decided by the session.
 """
 
 import base64
@@ -42,11 +42,15 @@ _INT_MAX: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A value as JSON: the bytes, an isolated plain copy equal to decoding them, and its references."""
+    """A value as JSON: the bytes, an isolated plain copy equal to decoding them, its references.
+
+    `wire` is what the bytes say in JSON's own types, tags included; it may share with `value`.
+    """
 
     data: bytes
     value: Any
     refs: tuple[Ref, ...]
+    wire: Any
 
 
 class _Refusal(Exception):  # noqa: N818  (never leaves this module)
@@ -314,7 +318,7 @@ def encode(
             f"{what} takes {len(data):,} JSON bytes; the limit is {bytes_max:,}",
             hint="store large values with value_ref(), or raise the limit in Config(limits=…)",
         )
-    return Encoded(data, _untag(wire) if encoder.tagged else wire, tuple(encoder.refs))
+    return Encoded(data, _untag(wire) if encoder.tagged else wire, tuple(encoder.refs), wire)
 
 
 def _not_serializable(what: str, refusal: _Refusal) -> NotSerializableError:
