@@ -30,7 +30,7 @@ def _whole(piece: Piece) -> bytes:
         return piece
     if isinstance(piece, Part):
         return whole(piece.pieces)
-    return b"[" + b",".join(whole(run.pieces) for run in piece.runs) + b"]"
+    return b"[" + b",".join(map(whole, piece.runs)) + b"]"
 
 
 def text(length: int, seed: int = 0) -> str:
@@ -85,12 +85,11 @@ def test_a_long_text_in_a_map_is_a_part_and_a_short_one_is_not() -> None:
 def test_a_list_has_a_name_for_each_prefix() -> None:
     items = [{"role": "user", "content": text(500, seed)} for seed in range(20)]
     long, short = the_list(split(items)), the_list(split(items[:15]))
-    assert long.runs[:15] == short.runs
-    assert short.name in {run.name for run in long.runs[:-1]}
-    assert len({run.name for run in long.runs}) == 20
+    assert (long.names[:15], long.runs[:15]) == (short.names, short.runs)
+    assert (long.whole_count, len(set(long.names))) == (20, 20)
     changed = the_list(split([*items[:10], "other", *items[11:]]))
-    assert [run.name for run in changed.runs[:10]] == [run.name for run in long.runs[:10]]
-    assert not {run.name for run in changed.runs[10:]} & {run.name for run in long.runs}
+    assert changed.names[:10] == long.names[:10]
+    assert not set(changed.names[10:]) & set(long.names)
 
 
 def test_a_list_is_named_by_its_items_not_by_where_it_stands() -> None:
@@ -101,13 +100,13 @@ def test_a_list_is_named_by_its_items_not_by_where_it_stands() -> None:
 def test_a_list_of_small_items_is_named_every_so_many() -> None:
     long, short = the_list(split(list(range(10_000)))), the_list(split(list(range(9_990))))
     assert len(long.runs) < 400
-    assert long.runs[: len(short.runs) - 1] == short.runs[:-1]
-    assert [run.is_whole for run in (*short.runs[-2:], *long.runs[-2:])] == [True, False, True, False]
+    assert long.names[: short.whole_count] == short.names[: short.whole_count]
+    assert (short.whole_count, len(short.runs), long.whole_count, len(long.runs)) == (312, 313, 312, 313)
 
 
 def test_a_large_item_among_small_ones_is_a_part() -> None:
     value = [*range(3000), text(3000), *range(3000)]
-    assert sum(isinstance(piece, Part) for run in the_list(split(value)).runs for piece in run.pieces) == 1
+    assert sum(isinstance(piece, Part) for run in the_list(split(value)).runs for piece in run) == 1
 
 
 def test_a_list_keeps_its_names_when_its_items_grow() -> None:
@@ -115,20 +114,20 @@ def test_a_list_keeps_its_names_when_its_items_grow() -> None:
     small, large = list(range(3000)), [text(2000, seed) for seed in range(100)]
     before, after = the_list(split(small)), the_list(split([*small, *large]))
     assert len(before.runs) < 100 < len(after.runs)
-    assert before.name in {run.name for run in after.runs}
+    assert before.name in after.names
 
 
 def test_a_text_inside_an_item_is_cut_out_only_where_it_is_long() -> None:
     short, long = {"role": "user", "content": text(3000)}, {"role": "user", "content": text(5000)}
     found = the_list(split([short, long, long])).runs
-    assert [type(piece) for piece in found[0].pieces] == [Part]
-    assert [type(piece) for piece in found[1].pieces] == [bytes, Part, bytes]
-    assert names(found[1].pieces) == names(split({"a": text(5000)}))
+    assert [type(piece) for piece in found[0]] == [Part]
+    assert [type(piece) for piece in found[1]] == [bytes, Part, bytes]
+    assert names(found[1]) == names(split({"a": text(5000)}))
 
 
 def test_where_much_is_left_of_an_item_it_is_a_part_with_parts() -> None:
     item = {"content": text(5000), **{f"key {number}": number for number in range(50)}}
-    (found,) = the_list(split([item, item])).runs[0].pieces
+    (found,) = the_list(split([item, item])).runs[0]
     assert isinstance(found, Part)
     assert names(found.pieces) == names(split({"a": text(5000)}))
 

@@ -29,6 +29,7 @@ SPLIT_DEPTH_MAX: Final = 16
 # Lists of numbers and the like, below so many bytes an item, are named every so many items only.
 _DENSE_BYTES_MAX: Final = 64
 _DENSE_RUN: Final = 32
+_MAY_BE_LARGE: Final = frozenset({str, list, dict})
 # About what a marker takes.
 _MARKER_BYTES: Final = 30
 # Text from and up to these sizes is compressed where that makes it smaller. Not for the ratio alone: rows
@@ -56,24 +57,21 @@ class Part(NamedTuple):
     pieces: "Pieces"
 
 
-class Run(NamedTuple):
-    """Some items of a list, the name of the list up to and with them, and whether a later list may begin so."""
-
-    name: bytes
-    pieces: "Pieces"
-    is_whole: bool
-
-
 @dataclass(frozen=True, slots=True)
 class List:
-    """A large list: its items in runs (mostly of one item), each with the name of all up to it."""
+    """A large list in runs, mostly of one item: the pieces of each, and the list's name up to and with it.
 
-    runs: tuple[Run, ...]
+    A later list may begin with the first `whole_count` runs; after them, the items do not fill a run.
+    """
+
+    names: list[bytes]
+    runs: list["Pieces"]
+    whole_count: int
 
     @property
     def name(self) -> bytes:
         """The name of the whole list."""
-        return self.runs[-1].name
+        return self.names[-1]
 
 
 Piece = bytes | Part | List
@@ -110,25 +108,25 @@ def _map(value: dict[str, Any], depth: int, least: int) -> Pieces:
 
 
 def _list(value: list[Any], data: bytes, depth: int) -> List:
-    step = _DENSE_RUN if len(data) < len(value) * _DENSE_BYTES_MAX else 1
-    runs: list[Run] = []
+    names: list[bytes] = []
     state = hashlib.sha256()
     before = b"["
-    for start in range(0, len(value), step):
-        if step == 1:
-            pieces = _inside(value[start], depth, PART_BYTES_MIN, SPLIT_BYTES_MIN)
-        else:
-            pieces = _run(value[start : start + step], depth)
+    step = _DENSE_RUN if len(data) < len(value) * _DENSE_BYTES_MAX else 1
+    if step == 1:
+        runs = [_inside(item, depth, PART_BYTES_MIN, SPLIT_BYTES_MIN) for item in value]
+    else:
+        runs = [_run(value[start : start + step], depth) for start in range(0, len(value), step)]
+    for pieces in runs:
         state.update(before)
         _hash(state, pieces)
-        runs.append(Run(state.digest(), pieces, start + step <= len(value)))
+        names.append(state.digest())
         before = b","
-    return List(tuple(runs))
+    return List(names, runs, len(value) // step)
 
 
 def _run(items: list[Any], depth: int) -> Pieces:
     data = _dumps(items)[1:-1]
-    if len(data) < PART_BYTES_MIN:
+    if len(data) < PART_BYTES_MIN or _MAY_BE_LARGE.isdisjoint(map(type, items)):
         return (data,)
     out = _Pieces()
     before = b""

@@ -23,7 +23,6 @@ from foldlog.core.parts import (
     Marker,
     Part,
     Pieces,
-    Run,
     cut,
     hash_text,
     markers,
@@ -105,7 +104,7 @@ class _Writer:
     def _marker(self, piece: Part | List) -> bytes:
         if isinstance(piece, Part):
             return Marker(PART, self._part(piece)).text
-        return Marker(LIST, self._list(piece.runs)).text
+        return Marker(LIST, self._list(piece)).text
 
     def _find_parts(self, pieces: Iterable[object]) -> None:
         names = {piece.name for piece in pieces if isinstance(piece, Part)} - self._part_ids.keys()
@@ -126,35 +125,31 @@ class _Writer:
             self._part_ids[part.name] = part_id
         return part_id
 
-    def _list(self, runs: tuple[Run, ...]) -> int:
+    def _list(self, found: List) -> int:
         """The id of a list; what of it is not stored yet is."""
-        start, list_id = self._stored_prefix(runs)
-        if start < len(runs):
-            self._find_parts(piece for run in runs[start:] for piece in run.pieces)
-            # A later list may begin with the whole runs of this one: a row that ends with them.
-            whole = len(runs) if runs[-1].is_whole else len(runs) - 1
-            for stop in sorted({whole, len(runs)}):
-                if stop > start:
-                    items = b",".join([self._text(run.pieces) for run in runs[start:stop]])
-                    list_id = self._insert(
-                        "INSERT INTO lists (hash, prefix_id, items) VALUES (?, ?, ?)",
-                        (runs[stop - 1].name, list_id, pack(b"[" + items + b"]")),
-                    )
-                    start = stop
-        assert list_id is not None  # noqa: S101  (a list has runs)
+        start, list_id = self._stored_prefix(found.names)
+        self._find_parts(piece for pieces in found.runs[start:] for piece in pieces)
+        # A later list may begin with the whole runs of this one: a row ends with them.
+        for stop in sorted({found.whole_count, len(found.runs)}):
+            if stop > start:
+                items = b",".join([self._text(pieces) for pieces in found.runs[start:stop]])
+                list_id = self._insert(
+                    "INSERT INTO lists (hash, prefix_id, items) VALUES (?, ?, ?)",
+                    (found.names[stop - 1], list_id, pack(b"[" + items + b"]")),
+                )
+                start = stop
+        assert list_id is not None  # noqa: S101  (a list has items)
         return list_id
 
-    def _stored_prefix(self, runs: tuple[Run, ...]) -> tuple[int, int | None]:
+    def _stored_prefix(self, names: list[bytes]) -> tuple[int, int | None]:
         """How many runs of a list are stored as a list, and its id; looked for from the end."""
-        stop, size = len(runs), _FIRST_CHUNK
+        stop, size = len(names), _FIRST_CHUNK
         while stop > 0:
             start = max(0, stop - size)
-            names = [run.name for run in runs[start:stop]]
-            found = self._known("SELECT hash, list_id FROM lists WHERE hash IN ({})", names)
+            found = self._known("SELECT hash, list_id FROM lists WHERE hash IN ({})", names[start:stop])
             for index in range(stop - 1, start - 1, -1) if found else ():
-                list_id = found.get(runs[index].name)
-                if list_id is not None:
-                    return index + 1, list_id
+                if names[index] in found:
+                    return index + 1, found[names[index]]
             stop, size = start, min(size * 8, _CHUNK)
         return 0, None
 
@@ -181,9 +176,11 @@ def read(database: Database, name: str) -> bytes | None:
 
 
 def _text(data: object) -> bytes:
-    if not isinstance(data, bytes | memoryview):
-        raise TypeError("a column is not of the type it was written as")
-    return unpack(bytes(data))
+    if not isinstance(data, bytes):
+        if not isinstance(data, memoryview):
+            raise TypeError("a column is not of the type it was written as")
+        data = bytes(data)  # as some drivers give it
+    return unpack(data)
 
 
 def _items(data: object) -> bytes:
