@@ -1,5 +1,7 @@
 """Blobs: stored in pieces that are shared, read back whole or refused."""
 
+import copy
+import pickle
 import random
 import sqlite3
 import string
@@ -175,6 +177,26 @@ def test_sessions_children_and_forks_share(store: foldlog.Store) -> None:
     assert list(store.query("SELECT count(*) AS n FROM parts")) == [{"n": 22}]
     assert list(store.query("SELECT count(*) AS n FROM lists")) == [{"n": 3}]
     assert store.verify().problems == []
+
+
+def test_writers_of_two_processes_share(new_database: Any, new_line: Any, blob: Any, get: Any) -> None:
+    one, other = new_database(), new_database()
+    lines = new_line("one"), new_line("other")
+    for length in range(10, 20, 2):
+        for writer, line, more in ((one, lines[0], 0), (other, lines[1], 1)):
+            append(writer, [line.next(refs=(blob(transcript(length + more)),))])
+    assert counts(one) == counts(other) == (10, 19, 10)
+    assert problems(one) == []
+
+
+def test_a_reference_holds_the_value_as_it_was_given(store: foldlog.Store) -> None:
+    session, value = store.start_session(id="demo"), transcript(20)
+    ref = session.value_ref({"messages": value})
+    value[3]["content"] = "changed"
+    value.append({})
+    for kept in (ref, pickle.loads(pickle.dumps(ref)), copy.deepcopy(ref)):
+        call = session.add_call("leaf", request_ref=kept)
+        assert session.read_ref(session.view.calls[call["id"]]["request_ref"]) == {"messages": transcript(20)}
 
 
 def test_what_no_event_carries_stores_nothing(store: foldlog.Store) -> None:
