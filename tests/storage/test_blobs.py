@@ -131,12 +131,12 @@ def test_a_long_prompt_is_stored_once_wherever_it_stands(database: Database, put
 
 
 def test_numbers_that_grow_store_the_new_ones(database: Database, put: Put, get: Any, path: Path) -> None:
-    values = [list(range(length)) for length in range(5000, 6000, 7)]
+    values = [list(range(length)) for length in range(5001, 6000, 32)]
     refs = [put({"tokens": value}) for value in values]
     assert [get(ref)["tokens"] for ref in refs] == values
     with database.read() as connection:
         stored = connection.exec_driver_sql("SELECT sum(length(items)) FROM lists").scalar_one()
-    assert stored < 5 * len(encode(values[-1]).data)
+    assert stored < len(encode(values[-1]).data)
     assert problems(database) == []
 
 
@@ -331,14 +331,14 @@ def test_a_damaged_blob_is_told_of(database: Database, put: Put, path: Path, sta
 
 
 def test_pieces_that_grow_without_end_are_not_followed(database: Database, put: Put, path: Path) -> None:
-    """Each of the parts is a hundred of the one before: more bytes than there are."""
+    """Each of the parts is a hundred of the one before: more bytes, or more steps, than there are."""
     ref = put(transcript(20))
     connection = sqlite3.connect(path)
     for part_id in range(2, 15):
-        text = b"[" + b",".join([b'{"$foldlog":"part","id":%d}' % (part_id - 1)] * 100) + b"]"
+        text = b'{"$foldlog":"part","id":%d}' % (part_id - 1) * 100
         connection.execute("UPDATE parts SET data = ? WHERE part_id = ?", (pack(text), part_id))
-    for empty in (b"", b"1"):
-        connection.execute("UPDATE parts SET data = ? WHERE part_id = 1", (empty,))
+    for least in (b"", b"1"):
+        connection.execute("UPDATE parts SET data = ? WHERE part_id = 1", (least,))
         connection.execute("UPDATE blobs SET bytes = 50000")
         connection.commit()
         with pytest.raises(MissingBlobError, match="damaged"):
@@ -364,7 +364,7 @@ def test_after_damage_a_reader_still_reads_the_rest(database: Database, put: Put
     long = message(0, 9000)
     shared = {"content": [long["content"], *transcript(9)], **{f"key {number}": number for number in range(50)}}
     whole, broken = put([shared, 1]), put([shared, 1, message(77)])
-    change(path, "UPDATE parts SET data = x'' WHERE part_id = (SELECT max(part_id) FROM parts)")
+    change(path, "UPDATE parts SET data = 17 WHERE part_id = (SELECT max(part_id) FROM parts)")
     reader = Reader(database)
     with pytest.raises(MissingBlobError):
         reader.read(broken["hash"])
