@@ -18,7 +18,7 @@ from foldlog.core.errors import (
     StoreError,
     UnknownSessionError,
 )
-from foldlog.storage import journal
+from foldlog.storage import blobs, journal
 from foldlog.storage.journal import Stream, append
 from foldlog.storage.sqlite import Database
 
@@ -273,8 +273,8 @@ def test_an_error_never_shows_what_was_said(database: Database, line: Any) -> No
 def test_a_blob_is_committed_with_the_event_that_refers_to_it(database: Database, line: Any, blob: Any) -> None:
     ref = blob("x" * 10_000)
     append(database, [line.next(refs=(ref,))])
-    assert journal.read_blob(database, ref["hash"]) == ref.body
-    assert journal.read_blob(database, "sha256:" + "0" * 64) is None
+    assert blobs.read(database, ref["hash"]) == ref.body
+    assert blobs.read(database, "sha256:" + "0" * 64) is None
 
 
 def test_the_same_blob_is_stored_once(database: Database, line: Any, blob: Any) -> None:
@@ -286,7 +286,7 @@ def test_the_parts_of_a_blob_are_stored_with_it(database: Database, line: Any, b
     part = blob("part")
     whole = blob({"part": part}, part)
     append(database, [line.next(refs=(whole,))])
-    assert journal.read_blob(database, part["hash"]) == part.body
+    assert blobs.read(database, part["hash"]) == part.body
 
 
 def test_a_refused_event_leaves_no_blob(database: Database, line: Any, blob: Any) -> None:

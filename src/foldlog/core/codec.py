@@ -7,8 +7,8 @@ that form is written with one more '$', so the map comes back as it was. Everyth
 the path to it: never a silent null, never a repr.
 
 The tag is also what tells a reference to a blob (`foldlog.core.refs`) from a user's map that merely
-looks like one. Bytes of blobs are stored by `foldlog.storage.journal`; what may be inline is decided by
-the session.
+looks like one, and a piece cut out of a large value (`foldlog.core.parts`) from either. Bytes of blobs are
+stored by `foldlog.storage.blobs`; what may be inline is decided by the session.
 """
 
 import dataclasses
@@ -44,11 +44,15 @@ _INT_MAX: Final = 2**63 - 1
 
 
 class Encoded(NamedTuple):
-    """A value as JSON: the bytes, an isolated plain copy equal to decoding them, and its references."""
+    """A value as JSON: the bytes, an isolated plain copy equal to decoding them, its references.
+
+    `wire` is what the bytes say in JSON's own types, tags included; it may share with `value`.
+    """
 
     data: bytes
     value: Any
     refs: tuple[Ref, ...]
+    wire: Any
 
 
 class _Encoder:
@@ -244,7 +248,7 @@ def encode(
             f"{what} takes {len(data):,} JSON bytes; the limit is {bytes_max:,}",
             hint="store large values with value_ref(), or raise the limit in Config(limits=…)",
         )
-    return Encoded(data, _untag(wire) if encoder.tagged else wire, tuple(encoder.refs))
+    return Encoded(data, _untag(wire) if encoder.tagged else wire, tuple(encoder.refs), wire)
 
 
 def _plain_json(value: Any, nesting_max: int) -> Encoded | None:
@@ -260,7 +264,7 @@ def _plain_json(value: Any, nesting_max: int) -> Encoded | None:
         if data.count(b"{") + data.count(b"[") > nesting_max:  # maybe too deep
             return None
         back = orjson.loads(data)
-        return Encoded(data, back, ()) if back == value else None
+        return Encoded(data, back, (), back) if back == value else None
     except (TypeError, ValueError, RecursionError):
         return None
 

@@ -14,12 +14,12 @@ from foldlog.core.codec import decode, encode
 from foldlog.core.errors import (
     InvalidEventError,
     LimitError,
-    MissingBlobError,
     NotSerializableError,
     UnknownRowError,
 )
 from foldlog.core.fold import FOLDED_TYPES, Event
 from foldlog.core.ids import RowId, check_row_id, is_hash
+from foldlog.core.parts import split
 from foldlog.core.preview import project_value
 from foldlog.core.refs import Ref, copy_value, hash_name
 from foldlog.core.rows import LINK_KEYS, Row
@@ -27,7 +27,7 @@ from foldlog.core.view import View
 from foldlog.session import variables
 from foldlog.session.host import Host
 from foldlog.session.recorder import Recorder, own_copy
-from foldlog.storage import journal
+from foldlog.storage import blobs
 
 ChangeFunction = Callable[[Row], Row | None]
 
@@ -275,7 +275,8 @@ class Verbs(ABC):
                 hint="split it, or raise blob_bytes_max in Config(limits=…)",
             )
         name = hash_name(encoded.data)
-        return Ref({"kind": "blob", "hash": name, "bytes": len(encoded.data)}, encoded.data, encoded.refs)
+        pieces = split(encoded.wire, encoded.data)
+        return Ref({"kind": "blob", "hash": name, "bytes": len(encoded.data)}, encoded.data, encoded.refs, pieces)
 
     def read_ref(self, ref: dict[str, Any]) -> Any:
         """The value a reference stands for.
@@ -293,10 +294,9 @@ class Verbs(ABC):
         self._host.database.check_open()
         body = ref.body if isinstance(ref, Ref) else None
         if body is None:
-            body = journal.read_blob(self._host.database, ref["hash"])
+            body = blobs.read(self._host.database, ref["hash"])
         if body is None or hash_name(body) != ref["hash"]:
-            state = "not in this store" if body is None else "damaged"
-            raise MissingBlobError(f"blob {ref['hash']} is {state}", hint="run `foldlog verify` on the store")
+            raise blobs.missing(ref["hash"], "not in this store" if body is None else "damaged")
         return decode(body)
 
     # Variables.
