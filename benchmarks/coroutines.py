@@ -3,8 +3,14 @@
 import asyncio
 import importlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +40,6 @@ class LoopWatch:
             start = loop.time()
             await asyncio.sleep(_TICK_S)
             self.longest_ms = max(self.longest_ms, (loop.time() - start - _TICK_S) * 1000)
-
-
-Opening = Callable[[Path, Level, int], AbstractAsyncContextManager[tuple[str, AsyncOp]]]
 
 
 @asynccontextmanager
@@ -97,6 +100,13 @@ def _candidate(
             runner.run(opening.__aexit__(None, None, None))
 
 
+def foldlog_candidate(
+    folder: Path, level: Level, seed: int, watch: LoopWatch | None = None
+) -> AbstractContextManager[Candidate]:
+    """`foldlog.aio`; entering it raises ImportError where this foldlog has none."""
+    return _candidate("foldlog.aio emit", _foldlog(folder, level, seed), watch)
+
+
 def coroutines(bench: Bench) -> Iterator[Measurement]:
     """foldlog.aio beside aiosqlite, which hands each statement to its thread; autocommit is its quickest way."""
     for level in LEVELS:
@@ -111,7 +121,7 @@ def coroutines(bench: Bench) -> Iterator[Measurement]:
                 continue
             watch = LoopWatch()
             contest = Contest(key, group, base, stack)
-            contest.add("foldlog", label, _candidate(label, _foldlog(folder, level, bench.seed), watch))
+            contest.add("foldlog", label, foldlog_candidate(folder, level, bench.seed, watch))
             committing = _aiosqlite(folder, level, bench.seed, commits=True)
             contest.add(
                 "commits", "aiosqlite, execute and commit", _candidate("aiosqlite, execute and commit", committing)

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from benchmarks import coroutines, machine, reading, sizes, slow_sync, speed, startup
+from benchmarks import coroutines, machine, parts, reading, sizes, slow_sync, speed, startup
 from benchmarks.bench import FULL, QUICK, TINY, Bench, Case, Scale, say
 from benchmarks.processes import ROOT
 from benchmarks.report import render
@@ -23,6 +23,7 @@ from benchmarks.results import Measurement, missing, reason_of
 # By the first part of the keys of what they measure.
 CASES: Final[dict[str, Case]] = {
     "emit": speed.emit,
+    "parts": parts.parts,
     "peers": speed.others,
     "threads": speed.threads,
     "update": speed.update,

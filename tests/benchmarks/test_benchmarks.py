@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
-from benchmarks import floor, payload, processes, report, run, sizes, slow_sync
+from benchmarks import coroutines, floor, payload, processes, report, run, sizes, slow_sync
 from benchmarks.bench import TINY
 from benchmarks.results import Measurement, percentile, quartiles
 from benchmarks.slices import Candidate, Contest, Slice, timed, timed_threads
@@ -85,6 +85,12 @@ def test_events_are_600_bytes_and_the_same_for_a_seed() -> None:
     assert {len(orjson.dumps(row)) for row in found} == {payload.EVENT_BYTES}
     assert payload.payloads(3) == found
     assert payload.payloads(4) != found
+
+
+def test_coroutines_emit_where_there_is_aio(tmp_path: Path) -> None:
+    pytest.importorskip("foldlog.aio", reason="this foldlog has no aio")
+    with coroutines.foldlog_candidate(tmp_path, "normal", 3) as candidate:
+        assert len(candidate.run(0.02).latencies_s) >= coroutines.COUNT
 
 
 @contextmanager
