@@ -11,6 +11,7 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ async def _aiosqlite(folder: Path, level: Level, seed: int, *, commits: bool) ->
             await connection.execute(floor.INSERT, following())
 
         async def execute_and_commit() -> None:
-            # The coroutines share a connection: a commit takes what the others have written meanwhile with it.
+            # The coroutines share a connection: without the lock one commit would be that of several events.
             async with lock:
                 await connection.execute(floor.INSERT, following())
                 await connection.commit()
@@ -100,6 +101,11 @@ def _candidate(
             runner.run(opening.__aexit__(None, None, None))
 
 
+def _aiosqlite_candidate(folder: Path, level: Level, seed: int, *, commits: bool) -> AbstractContextManager[Candidate]:
+    name = "aiosqlite, execute and commit" if commits else "aiosqlite, autocommit"
+    return _candidate(name, _aiosqlite(folder, level, seed, commits=commits))
+
+
 def foldlog_candidate(
     folder: Path, level: Level, seed: int, watch: LoopWatch | None = None
 ) -> AbstractContextManager[Candidate]:
@@ -108,25 +114,31 @@ def foldlog_candidate(
 
 
 def coroutines(bench: Bench) -> Iterator[Measurement]:
-    """foldlog.aio beside aiosqlite, which hands each statement to its thread; autocommit is its quickest way."""
+    """foldlog.aio beside aiosqlite with one commit an event, in both ways it has of doing that."""
     for level in LEVELS:
         say(f"{COUNT} coroutines, {level}")
         key, group, label = f"coroutines.{level}", f"{COUNT} coroutines, {level}", "foldlog.aio emit"
         with bench.workspace() as folder, ExitStack() as stack:
+            start = partial(_aiosqlite_candidate, folder, level, bench.seed)
             try:
-                opening = _candidate("aiosqlite, autocommit", _aiosqlite(folder, level, bench.seed, commits=False))
-                base = stack.enter_context(opening)
+                base = stack.enter_context(start(commits=True))
             except ImportError as error:
-                yield missing(f"{key}.foldlog", group, label, f"not available: {reason_of(error)}")
+                yield missing(key, group, label, f"not available: {reason_of(error)}")
                 continue
             watch = LoopWatch()
             contest = Contest(key, group, base, stack)
             contest.add("foldlog", label, foldlog_candidate(folder, level, bench.seed, watch))
-            committing = _aiosqlite(folder, level, bench.seed, commits=True)
-            contest.add(
-                "commits", "aiosqlite, execute and commit", _candidate("aiosqlite, execute and commit", committing)
-            )
-            for found in contest.run(seconds=bench.scale.slice_s, rounds=bench.scale.rounds):
-                if found.key.endswith(".foldlog") and found.value is not None:
-                    found.details = {**found.details, "longest loop pause ms": round(watch.longest_ms, 2)}
-                yield found
+            contest.add("autocommit", "aiosqlite, autocommit", start(commits=False))
+            found = {each.key: each for each in contest.run(seconds=bench.scale.slice_s, rounds=bench.scale.rounds)}
+        ours, theirs = found[f"{key}.foldlog"], found[f"{key}.autocommit"]
+        if ours.value is not None:
+            ours.details = {**ours.details, "longest loop pause ms": round(watch.longest_ms, 2)}
+        yield from found.values()
+        yield _against(ours, theirs, f"{key}.against_autocommit")
+
+
+def _against(ours: Measurement, theirs: Measurement, key: str) -> Measurement:
+    label = f"{ours.label} against {theirs.label}"
+    if ours.value is None or theirs.value is None:
+        return missing(key, ours.group, label, ours.reason or theirs.reason)
+    return Measurement(key, ours.group, label, ours.value / theirs.value, "x")
