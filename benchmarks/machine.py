@@ -84,6 +84,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "memory GB": _memory_gb(),
         "kernel": f"{platform.system()} {platform.release()}",
         "file system": filesystem_of(folder),
+        "load before the run": f"{os.getloadavg()[0]:.2f}",
         "fdatasync ms": f"{statistics.median(syncs):.3f} median, {percentile(syncs, 99):.3f} p99",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "SQLite": sqlite3.sqlite_version,
