@@ -297,6 +297,7 @@ def _surrogate(wire: Any, why: str) -> Refusal:
 def decode(data: bytes | str) -> Any:
     """The value that `encode` wrote.
 
+    >>> import datetime as dt
     >>> decode(encode({"at": dt.date(2026, 11, 22)}).data)
     {'at': datetime.date(2026, 11, 22)}
 
