@@ -31,7 +31,7 @@ def read(database: Database, kind: str, session_id: str = "demo") -> list[Any]:
 def test_rows_are_read_back_in_order_with_their_events(database: Database, writer: Any, kind: str) -> None:
     tables.write_rows(writer, f"{kind}s", [row(kind, seq) for seq in (3, 1, 2)])
     with database.read() as connection:
-        found = tables.read_rows(connection, kind, "demo")
+        found = list(tables.read_rows(connection, kind, "demo"))
     assert [(decode(data)["id"], first, last, seq) for data, first, last, seq in found] == [
         (1, 2, 3, 1), (2, 3, 4, 2), (3, 4, 5, 3),
     ]  # fmt: skip

@@ -32,7 +32,10 @@ class State(Protocol):
         """How many rows of a kind there are."""
 
     def turn_ids(self) -> list[RowId]:
-        """All turns."""
+        """All turns, their lists at hand."""
+
+    def have_lists(self, turn_id: RowId) -> None:
+        """See that a turn's lists are at hand: carrying out a change reads nothing."""
 
 
 def fold(events: Iterable[Event]) -> View:
@@ -151,10 +154,11 @@ def _count(change: Change, kind: str, row_id: RowId) -> None:
         change.counters[kind] = row_id
 
 
-def _split_lists(event: Event, row: Row, turn_id: RowId, change: Change) -> Row:
+def _split_lists(state: State, event: Event, row: Row, turn_id: RowId, change: Change) -> Row:
     """A turn's row without its lists, which become links of their own."""
-    if not any(key in row for key in LINK_KEYS):
+    if _LISTS.isdisjoint(row):
         return row
+    state.have_lists(turn_id)
     for key in LINK_KEYS:
         if key in row:
             _check_ids(event, key, row[key])
@@ -235,6 +239,7 @@ def _plan_session_restored(state: State, event: Event, change: Change) -> None:
 
 
 _RESTORABLE: Final = frozenset(COUNTERS) - {"event"}
+_LISTS: Final = frozenset(LINK_KEYS)
 _MESSAGE_KEYS: Final = ("assistant_message_ids", "observation_message_ids")
 
 
@@ -262,7 +267,7 @@ def _join(change: Change, kind: str, row: Row) -> None:
 def _plan_turn_started(state: State, event: Event, change: Change) -> None:
     row = _new_row(state, event, change, "turn")
     turn_id = row["id"]
-    change.puts.append(("turn", turn_id, _split_lists(event, row, turn_id, change)))
+    change.puts.append(("turn", turn_id, _split_lists(state, event, row, turn_id, change)))
     change.session = {
         **state.session_row(), "turn_count": state.row_count("turn") + 1, "latest_turn_id": turn_id
     }  # fmt: skip
@@ -275,11 +280,13 @@ def _plan_turn_updated(state: State, event: Event, change: Change) -> None:
     changes = _changes(event, turn_id)
     _check_status(event, changes)
     if changes:
-        change.puts.append(("turn", turn_id, row | _split_lists(event, changes, turn_id, change)))
+        change.puts.append(("turn", turn_id, row | _split_lists(state, event, changes, turn_id, change)))
     added = event.get("added", {})
     if type(added) is not dict:
         raise InvalidEventError("turn.updated: added is not a map", hint="pass added={list name: [ids]}")
     row = row | changes
+    if added:
+        state.have_lists(turn_id)
     for key, ids in added.items():
         _check_ids(event, key, ids)
         if row.get(key) is not None:
@@ -301,7 +308,7 @@ def _plan_turn_put(state: State, event: Event, change: Change) -> None:
     _known_row(state, event, "turn", row["id"])
     _check_status(event, row)
     change.links.append(Link(row["id"], "", "reset", []))
-    change.puts.append(("turn", row["id"], _split_lists(event, row, row["id"], change)))
+    change.puts.append(("turn", row["id"], _split_lists(state, event, row, row["id"], change)))
 
 
 def _plan_call_started(state: State, event: Event, change: Change) -> None:
@@ -344,8 +351,10 @@ def _replace_call(state: State, event: Event, change: Change, old: Row, row: Row
         # The call moves: its old turn keeps the list it had, its new one names it.
         _check_turn(state, event, after)
         if before is not None:
+            state.have_lists(before)
             change.links.append(Link(before, "call_ids", "pin", []))
         if after is not None:
+            state.have_lists(after)
             change.links.append(Link(after, "call_ids", "add", [row["id"]]))
     change.puts.append(("call", row["id"], row))
     _count_child(state, change, row)

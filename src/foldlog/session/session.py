@@ -31,7 +31,6 @@ from foldlog.session.verbs import Verbs
 from foldlog.storage import journal, lease
 from foldlog.storage.faults import translated
 from foldlog.storage.journal import Stream
-from foldlog.storage.sqlite import driver_of
 
 # How often a writer that is pushed aside may be quicker than the one who does it.
 _TAKE_OVERS_MAX: Final = 20
@@ -59,6 +58,7 @@ class Session(Verbs):
         self._recorder = recorder
         self._writer = writer
         self._checkpointed: tuple[int, str | None] | None = None
+        self._first_tables: checkpoint.Prepared | None = None
         self._left_by: str | None = None  # a writer that died, until what it left running is closed
         self.owns_store = False  # set by new_state(): the store closes with the session
 
@@ -118,6 +118,7 @@ class Session(Verbs):
             raise
 
     def _announce(self) -> None:
+        self._first_tables = None
         self._host.register(self)
         try:
             self._host.checkpointed(self.id)
@@ -293,22 +294,27 @@ class Session(Verbs):
         standing = (self._recorder.event_id, writer)
         if standing == self._checkpointed:
             return
-        changed = self.view.take_changed()
+        view = self.view
+        prepared = checkpoint.prepare(self.id, view, writer=writer)
         try:
             with (
                 translated(f"session {self.id!r}: checkpoint"),
-                self._host.database.transaction() as connection,
+                self._host.database.write() as connection,
+                checkpoint.committed(connection),
             ):
                 # The tables of a handle that was pushed aside would go back behind the new writer's.
-                journal.check_last(driver_of(connection), self._recorder.stream, self._recorder.event_id)
-                checkpoint.write(driver_of(connection), self.id, self.view, changed, writer=writer)
+                journal.check_last(connection, self._recorder.stream, self._recorder.event_id)
+                checkpoint.write(connection, self.id, prepared)
         except BaseException:
-            self.view.give_back(changed)
+            view.give_back(prepared.changed)
             raise
         self._checkpointed = standing
 
     def _write_tables(self, connection: sqlite3.Connection) -> None:
-        checkpoint.write(connection, self.id, self.view, self.view.take_changed(), writer=self._writer)
+        """Write the tables in the transaction of the first events; again, if that is tried again."""
+        if self._first_tables is None:
+            self._first_tables = checkpoint.prepare(self.id, self.view, writer=self._writer)
+        checkpoint.write(connection, self.id, self._first_tables)
 
     def reload(self) -> None:
         """Read the journal again: what `CommitUncertainError` asks for."""

@@ -69,5 +69,5 @@ def upgrade(database: Database) -> None:
             view = fold(event_of(StoredEvent(*row)) for row in rows)
             # Where no table said who was writing, the next open looks for what was interrupted.
             writer = writers.get(session_id, "unknown")
-            checkpoint.write(driver, session_id, view, view.take_changed(), writer=writer)
+            checkpoint.write(driver, session_id, checkpoint.prepare(session_id, view, writer=writer))
         migrate.mark_current(connection)
