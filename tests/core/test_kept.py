@@ -81,7 +81,7 @@ def look(view: View, kind: int, number: int) -> Any:
         lambda: list(rows.items()),
         lambda: (view.running_ids("turn"), view.running_ids("call")),
         view.edge_calls,
-        view.last_turn,
+        lambda: (view.last_turn() or {}).get("id"),
         lambda: repr(view),
     ][number % 8]()
 

@@ -114,23 +114,30 @@ def _need_map(event: Event, key: str, *inner: str) -> Row:
     return found
 
 
+def _row_id(event: Event, kind: str, value: Any) -> RowId:
+    """The id of a row that an event names; what it is for is put in words only where it is refused."""
+    if type(value) is int and 0 <= value < 2**63:
+        return value
+    return check_row_id(value, f"{event['type']}: {kind} id")
+
+
 def _new_row(state: State, event: Event, change: Change, kind: str, *inner: str) -> Row:
     row = _need_map(event, kind, "id", *inner)
-    row_id = check_row_id(row["id"], f"{event['type']}: {kind} id")
+    row_id = _row_id(event, kind, row["id"])
     if state.row(kind, row_id) is not None:
         raise InvalidEventError(
             f"{event['type']}: {kind} {row_id!r} is already there",
             hint=f"leave the id out and the session gives the next {kind} its own",
         )
     _check_status(event, row)
-    _check_turn(state, event, row.get("turn_id"))
+    if row.get("turn_id") is not None:
+        _check_turn(state, event, row["turn_id"])
     _count(change, kind, row_id)
     return row
 
 
 def _known_row(state: State, event: Event, kind: str, row_id: Any) -> Row:
-    check_row_id(row_id, f"{event['type']}: {kind} id")
-    row = state.row(kind, row_id)
+    row = state.row(kind, _row_id(event, kind, row_id))
     if row is None:
         raise UnknownRowError(
             f"{event['type']}: session {state.session_row().get('id')!r} has no {kind} {row_id!r}",
@@ -145,7 +152,8 @@ def _check_turn(state: State, event: Event, turn_id: Any) -> None:
 
 
 def _check_status(event: Event, row: Row) -> None:
-    if type(row.get("status", "")) is not str and row["status"] is not None:
+    status = row.get("status")
+    if status is not None and type(status) is not str:
         raise InvalidEventError(f"{event['type']}: a status is a str", hint="running, ok, final, error, or your own")
 
 
@@ -320,7 +328,10 @@ def _plan_call_started(state: State, event: Event, change: Change) -> None:
 
 
 def _count_child(state: State, change: Change, row: Row) -> None:
-    number = child_number(state.session_row()["id"], row.get("child_session_id"))
+    child = row.get("child_session_id")
+    if child is None:
+        return
+    number = child_number(state.session_row()["id"], child)
     if number:
         change.counters["child"] = number
 

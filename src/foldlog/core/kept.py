@@ -164,10 +164,12 @@ class KeptRows:
                 forget_lists(self._links[row_id], row)
         self._changed[kind][row_id] = None
         if kind == "call":
-            if old is not None:
-                self._totals.add(old.row, -1)
-            self._totals.add(row)
-        self._note(kind, row_id, row)
+            if old is None:
+                self._totals.add(row)
+            else:
+                self._totals.replace(old.row, row)
+        if kind in self._running:
+            self._note(kind, row_id, row)
 
     def _note(self, kind: str, row_id: RowId, row: Row) -> None:
         """Keep the sets of running rows and of edges in step with a row that is kept."""
@@ -185,7 +187,12 @@ class KeptRows:
                 self._edges_gone[row_id] = None
 
     def _link(self, link: Link, event_id: int) -> None:
-        turns, links = self._entries["turn"], self._links[link.turn_id]
+        links = self._links[link.turn_id]
+        if link.how == "join" and links[link.key].derived:
+            for row_id in link.ids:
+                links[link.key].join(row_id)
+            return
+        turns = self._entries["turn"]
         entry = turns[link.turn_id]
         row = apply_link(links, entry.row, link)
         # A derived list is not stored with its turn, so its growing does not change the stored row.

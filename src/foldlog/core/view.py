@@ -173,9 +173,10 @@ class View(KeptRows):
     def carry_out(self, change: Change) -> None:
         """Make one planned change: O(1) but for what the event itself carries."""
         with self._lock:
-            self._counters["event"] = change.event_id
+            counters = self._counters
+            counters["event"] = change.event_id
             for name, value in change.counters.items():
-                self._counters[name] = max(self._counters[name], value)
+                counters[name] = max(counters[name], value)
             if change.messages is not None:
                 self._replace_messages(change.messages, change.event_id)
             for kind, row_id, row in change.puts:

@@ -22,14 +22,13 @@ from foldlog.core.columns import (
 )
 from foldlog.core.documents import Edge, Node, facts_of
 from foldlog.core.errors import CorruptJournalError
-from foldlog.core.fold import advance
 from foldlog.core.measures import Totals, is_edge
 from foldlog.core.rows import Changed
 from foldlog.core.view import View
-from foldlog.session.recorder import event_of
+from foldlog.session.replaying import fold_on
 from foldlog.session.stored_rows import StoredRows
 from foldlog.storage import journal, tables
-from foldlog.storage.journal import Head, StoredEvent, Stream
+from foldlog.storage.journal import Head, Stream
 from foldlog.storage.sqlite import Database
 
 
@@ -138,8 +137,7 @@ def read(database: Database, stream: Stream) -> tuple[View, Head | None]:
         return RowsInMemory({kind: dict(found) for kind, found in entries.items()})
 
     view = View.on(StoredRows(database, stream.session_id, event_id, standing, recall), standing)
-    head = journal.head_of(database, stream, event_id)
-    return _fold_on(view, head, journal.read_stream(database, stream, after=event_id))
+    return _folded(database, stream, view)
 
 
 def _standing(session: dict[str, Any], folded: dict[str, Any], usage: dict[str, Any]) -> Standing:
@@ -169,14 +167,12 @@ def writer_of(database: Database, session_id: str) -> str | None:
 
 def replay(database: Database, stream: Stream, *, through: int | None = None) -> tuple[View, Head | None]:
     """A session's view folded from its journal alone, through one event or all; and the last event in it."""
-    return _fold_on(View(), None, journal.read_stream(database, stream, through=through))
+    return _folded(database, stream, View(), through)
 
 
-def _fold_on(view: View, head: Head | None, stored_events: Iterator[StoredEvent]) -> tuple[View, Head | None]:
-    for stored in stored_events:
-        advance(view, event_of(stored))
-        head = Head(stored.event_id, stored.at, stored.chain)
-    return view, head
+def _folded(database: Database, stream: Stream, view: View, through: int | None = None) -> tuple[View, Head | None]:
+    fold_on(database, stream, view, through=through)
+    return view, journal.head_of(database, stream, view.counter("event"))
 
 
 def read_nodes(database: Database, session_id: str) -> dict[str, Node]:
