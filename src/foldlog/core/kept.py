@@ -8,8 +8,8 @@ The base is read outside the lock wherever many rows are read: who folds for eve
 it. What readers see is in `foldlog.core.view`.
 """
 
-import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final
 
@@ -27,8 +27,8 @@ _LISTS: Final = "lists"
 class KeptRows:
     """The part of a `View` that keeps its rows, and reads those it has not."""
 
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
+    def __init__(self, lock: AbstractContextManager[Any]) -> None:
+        self._lock = lock
         self._entries: dict[str, dict[RowId, Entry]] = {kind: {} for kind in KINDS}
         self._counts = dict.fromkeys(KINDS, 0)
         self._last_ids: dict[str, RowId | None] = dict.fromkeys(KINDS)
@@ -40,6 +40,7 @@ class KeptRows:
         self._changed: dict[str, dict[RowId, None]] = {kind: {} for kind in KINDS}
         self._messages_replaced = False
         self._edges_gone: dict[RowId, None] = {}
+        self._revisions = dict.fromkeys((*KINDS, "session"), 0)
         self._base: Base = NO_ROWS
         self._unread: set[str] = set()
         self._read_below: dict[str, int] = {}
@@ -163,6 +164,7 @@ class KeptRows:
             if kind == "turn":
                 forget_lists(self._links[row_id], row)
         self._changed[kind][row_id] = None
+        self._revisions[kind] = event_id
         if kind == "call":
             if old is None:
                 self._totals.add(row)
@@ -188,6 +190,7 @@ class KeptRows:
 
     def _link(self, link: Link, event_id: int) -> None:
         links = self._links[link.turn_id]
+        self._revisions["turn"] = event_id
         if link.how == "join" and links[link.key].derived:
             for row_id in link.ids:
                 links[link.key].join(row_id)
@@ -209,6 +212,7 @@ class KeptRows:
         self._last_ids["message"] = next(reversed(rows), None)
         self._changed["message"] = dict.fromkeys(rows)
         self._messages_replaced = True
+        self._revisions["message"] = event_id
         self._unread.discard("message")
 
     def _read_running(self, kind: str) -> None:

@@ -9,6 +9,7 @@ A turn's id lists are not part of its stored row: they are kept as growing lists
 10,000 calls would otherwise be copied 10,000 times) and put together when the row is read.
 """
 
+import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Self
@@ -43,7 +44,7 @@ class View(KeptRows):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(threading.RLock())
         self._session: Row = {}
         self._final: tuple[Any, Any] = (None, None)
         self._error: Any = None
@@ -185,6 +186,7 @@ class View(KeptRows):
                 self._link(link, change.event_id)
             if change.session is not None:
                 self._session = change.session
+                self._revisions["session"] = change.event_id
             if change.final_ref is not KEEP:
                 self._final = (change.final_ref, change.preview)
             if change.error is not KEEP:
@@ -235,6 +237,10 @@ class View(KeptRows):
         """The row of the turn started last, not to be changed."""
         turn_id = self.last_row_id("turn")
         return None if turn_id is None else self.row("turn", turn_id)
+
+    def revision(self, part: str) -> int:
+        """The last event since the view was made that changed rows of this kind, or the `session`; else 0."""
+        return self._revisions[part]
 
     def held(self) -> AbstractContextManager[Any]:
         """Keep the fold out for a block that must see one moment."""

@@ -5,8 +5,7 @@ data flows the other way: it reads their rows when it is asked for them (`foldlo
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from foldlog.core.base import RowsInMemory, Standing
@@ -28,6 +27,7 @@ from foldlog.core.view import View
 from foldlog.session.replaying import fold_on
 from foldlog.session.stored_rows import StoredRows
 from foldlog.storage import journal, tables
+from foldlog.storage.faults import translated
 from foldlog.storage.journal import Head, Stream
 from foldlog.storage.sqlite import Database
 
@@ -52,17 +52,22 @@ def prepare(session_id: str, view: View, *, writer: str | None) -> Prepared:
         raise
 
 
-@contextmanager
-def committed(connection: sqlite3.Connection) -> Iterator[None]:
-    """One write transaction on a driver connection: committed when the block ends, rolled back when it raises."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+def save(database: Database, stream: Stream, prepared: Prepared, last_event_id: Callable[[], int]) -> None:
+    """Write what was prepared, in a transaction of its own.
+
+    Raises `StaleWriterError` where the journal has gone on after the writer's last event.
+    """
+    with translated(f"session {stream.session_id!r}: checkpoint"), database.write() as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # The tables of a handle that was pushed aside would go back behind the new writer's.
+            journal.check_last(connection, stream, last_event_id())
+            write(connection, stream.session_id, prepared)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
 
 
 def write(connection: sqlite3.Connection, session_id: str, prepared: Prepared) -> None:

@@ -29,7 +29,6 @@ from foldlog.session.recorder import Recorder
 from foldlog.session.scopes import CallScope, TurnScope
 from foldlog.session.verbs import Verbs
 from foldlog.storage import journal, lease
-from foldlog.storage.faults import translated
 from foldlog.storage.journal import Stream
 
 # How often a writer that is pushed aside may be quicker than the one who does it.
@@ -297,14 +296,7 @@ class Session(Verbs):
         view = self.view
         prepared = checkpoint.prepare(self.id, view, writer=writer)
         try:
-            with (
-                translated(f"session {self.id!r}: checkpoint"),
-                self._host.database.write() as connection,
-                checkpoint.committed(connection),
-            ):
-                # The tables of a handle that was pushed aside would go back behind the new writer's.
-                journal.check_last(connection, self._recorder.stream, self._recorder.event_id)
-                checkpoint.write(connection, self.id, prepared)
+            checkpoint.save(self._host.database, self._recorder.stream, prepared, lambda: self._recorder.event_id)
         except BaseException:
             view.give_back(prepared.changed)
             raise

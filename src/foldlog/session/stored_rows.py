@@ -109,6 +109,8 @@ class StoredRows:
                     if self._recalled is None:
                         self._recalled = self._recall()
             except StoreClosedError as error:
+                if not self._database.is_closed:
+                    raise  # inherited by a forked child, which the error says
                 raise StoreClosedError(
                     f"session {self._session_id!r}: these rows were not read before the store was closed",
                     hint="read them while the store is open, or all at once with view.load(), or open the store again",

@@ -34,6 +34,7 @@ from foldlog.store.upgrade import open_database
 if TYPE_CHECKING:
     import sqlite_utils
 
+    from foldlog.outlets.export import Exported
     from foldlog.outlets.verify import Report
 
 
@@ -73,6 +74,7 @@ class Store:
         self._export_lock = threading.Lock()
         self._numbering_lock = threading.Lock()
         self._open: dict[str, Session] = {}
+        self._exported: dict[str, Exported] = {}
         if config.export_dir is not None:
             above = checked_path(config.export_dir).absolute().parent
             if not above.is_dir():
@@ -107,6 +109,7 @@ class Store:
         with self._lock:
             if self._open.get(session.id) is session:
                 del self._open[session.id]
+                self._exported.pop(session.id, None)
 
     def live(self, session_id: str) -> Session | None:
         """The open session of this id in this process, or None; one that was pushed aside knows no better."""
@@ -120,7 +123,7 @@ class Store:
             from foldlog.outlets import export  # noqa: PLC0415
 
             with self._export_lock:
-                export.export_session(self, Path(self._config.export_dir), session_id)
+                export.export_session(self, Path(self._config.export_dir), session_id, self._exported)
 
     # Sessions.
 
