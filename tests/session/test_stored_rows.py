@@ -1,5 +1,7 @@
 """A session opened from its tables: what is read when, and what is shown when the tables have moved on."""
 
+import random
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -238,3 +240,59 @@ def test_opening_a_long_session_takes_no_memory_for_its_rows(path: Path, config:
             tracemalloc.stop()
     assert few < 200_000
     assert all_of_them > 2_000_000
+
+
+def test_readers_of_a_session_that_is_written_see_one_moment(
+    store: foldlog.Store, path: Path, config: foldlog.Config
+) -> None:
+    with store.start_session(id="demo") as session:
+        turn = session.add_turn()["id"]
+        for _ in range(100):
+            session.add_call("leaf", turn_id=turn, status="ok", n=0)
+    session = store.open_session("demo")
+    done, failures = threading.Event(), list[BaseException]()
+
+    def read(choose: random.Random) -> None:
+        try:
+            while not done.is_set():
+                with foldlog.open(path, read_only=True, config=config) as reader:
+                    # Now and then a view of an earlier opening, else the one that is written.
+                    view = choose.choice([session.view, store.view("demo"), reader.view("demo")])
+                    for _ in range(5):
+                        check_moment(view, choose)
+        except BaseException as error:  # noqa: BLE001  (told below)
+            failures.append(error)
+
+    readers = [threading.Thread(target=read, args=(random.Random(seed),)) for seed in range(3)]
+    for reader in readers:
+        reader.start()
+    for number in range(1, 101):
+        with session.batch():
+            session.update_call(number, n=1)
+            session.add_call("leaf", turn_id=turn, status="ok", n=1)
+        if number % 10 == 0:
+            session.checkpoint()
+        if number % 25 == 0:
+            session.close()
+            session = store.open_session("demo")
+    done.set()
+    for reader in readers:
+        reader.join(60)
+        assert not reader.is_alive()
+    assert failures == []
+    assert session.view == store.view("demo", at=session.view.counters["event"])
+    assert store.verify().problems == []
+
+
+def check_moment(view: foldlog.View, choose: random.Random) -> None:
+    """Each batch changes one call and adds one: as many are new as have changed."""
+    what = choose.randrange(3)
+    if what == 0:
+        rows = list(view.calls.values())
+        assert sum(row["n"] for row in rows) == 2 * (len(rows) - 100)
+        assert [row["id"] for row in rows] == list(range(1, len(rows) + 1))
+    elif what == 1:
+        ids = view.turns[1]["call_ids"]
+        assert ids == list(range(1, len(ids) + 1))
+    else:
+        assert view.calls[choose.randrange(1, 101)]["status"] == "ok"
