@@ -102,9 +102,9 @@ def _need(event: Event, *keys: str) -> None:
 
 
 def _need_map(event: Event, key: str, *inner: str) -> Row:
-    _need(event, key)
-    found = event[key]
+    found = event.get(key)
     if type(found) is not dict:
+        _need(event, key)
         raise InvalidEventError(f"{event['type']}: {key!r} is not a map", hint=f"pass {key}={{…}}")
     for name in inner:
         if name not in found:
@@ -114,30 +114,29 @@ def _need_map(event: Event, key: str, *inner: str) -> Row:
     return found
 
 
-def _row_id(event: Event, kind: str, value: Any) -> RowId:
-    """The id of a row that an event names; what it is for is put in words only where it is refused."""
-    if type(value) is int and 0 <= value < 2**63:
-        return value
-    return check_row_id(value, f"{event['type']}: {kind} id")
-
-
 def _new_row(state: State, event: Event, change: Change, kind: str, *inner: str) -> Row:
     row = _need_map(event, kind, "id", *inner)
-    row_id = _row_id(event, kind, row["id"])
+    row_id = row["id"]
+    if type(row_id) is not int or not 0 <= row_id < 2**63:
+        check_row_id(row_id, f"{event['type']}: {kind} id")
     if state.row(kind, row_id) is not None:
         raise InvalidEventError(
             f"{event['type']}: {kind} {row_id!r} is already there",
             hint=f"leave the id out and the session gives the next {kind} its own",
         )
     _check_status(event, row)
-    if row.get("turn_id") is not None:
-        _check_turn(state, event, row["turn_id"])
-    _count(change, kind, row_id)
+    turn_id = row.get("turn_id")
+    if turn_id is not None:
+        _known_row(state, event, "turn", turn_id)
+    if type(row_id) is int:
+        change.counters[kind] = row_id
     return row
 
 
 def _known_row(state: State, event: Event, kind: str, row_id: Any) -> Row:
-    row = state.row(kind, _row_id(event, kind, row_id))
+    if type(row_id) is not int or not 0 <= row_id < 2**63:
+        check_row_id(row_id, f"{event['type']}: {kind} id")
+    row = state.row(kind, row_id)
     if row is None:
         raise UnknownRowError(
             f"{event['type']}: session {state.session_row().get('id')!r} has no {kind} {row_id!r}",
@@ -155,11 +154,6 @@ def _check_status(event: Event, row: Row) -> None:
     status = row.get("status")
     if status is not None and type(status) is not str:
         raise InvalidEventError(f"{event['type']}: a status is a str", hint="running, ok, final, error, or your own")
-
-
-def _count(change: Change, kind: str, row_id: RowId) -> None:
-    if isinstance(row_id, int):
-        change.counters[kind] = row_id
 
 
 def _split_lists(state: State, event: Event, row: Row, turn_id: RowId, change: Change) -> Row:
@@ -256,20 +250,18 @@ def _plan_message_added(state: State, event: Event, change: Change) -> None:
     if type(row["role"]) is not str:
         raise InvalidEventError("message.added: a message's role is a str", hint="user, assistant, tool, or your own")
     change.puts.append(("message", row["id"], row))
-    turn_id = row.get("turn_id")
-    if turn_id is None:
-        return
     _join(change, "message", row)
-    if row["role"] == "user":
+    turn_id = row.get("turn_id")
+    if turn_id is not None and row["role"] == "user":
         turn = _known_row(state, event, "turn", turn_id)
         if turn.get("user_message_id") is None:
             change.puts.append(("turn", turn_id, {**turn, "user_message_id": row["id"]}))
 
 
 def _join(change: Change, kind: str, row: Row) -> None:
-    key = link_key(kind, row)
-    if key is not None and row.get("turn_id") is not None:
-        change.links.append(Link(row["turn_id"], key, "join", [row["id"]]))
+    turn_id = row.get("turn_id")
+    if turn_id is not None and (key := link_key(kind, row)) is not None:
+        change.links.append(Link(turn_id, key, "join", [row["id"]]))
 
 
 def _plan_turn_started(state: State, event: Event, change: Change) -> None:

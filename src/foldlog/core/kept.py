@@ -191,13 +191,15 @@ class KeptRows:
     def _link(self, link: Link, event_id: int) -> None:
         links = self._links[link.turn_id]
         self._revisions["turn"] = event_id
-        if link.how == "join" and links[link.key].derived:
+        if link.how == "join":
+            ids = links[link.key]
             for row_id in link.ids:
-                links[link.key].join(row_id)
-            return
+                ids.join(row_id)
+            if ids.derived:
+                return  # nothing that is stored with the turn has changed
         turns = self._entries["turn"]
         entry = turns[link.turn_id]
-        row = apply_link(links, entry.row, link)
+        row = apply_link(links, entry.row, link) if link.how != "join" else entry.row
         # A derived list is not stored with its turn, so its growing does not change the stored row.
         if link.how != "reset" and not links[link.key].derived:
             turns[link.turn_id] = entry._replace(row=row, last_event_id=event_id)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from foldlog.core.codec import decode
 from foldlog.core.errors import CorruptJournalError
-from foldlog.core.fold import Event, advance
+from foldlog.core.fold import advance
 from foldlog.core.view import View
 from foldlog.session.recorder import event_of
 from foldlog.storage import stream_pages
@@ -49,15 +49,12 @@ def fold_on(database: Database, stream: Stream, view: View, *, through: int | No
     """
     with collector_resting():
         for page in stream_pages.read(database, stream, after=view.counter("event"), through=through):
-            for line in page:
-                advance(view, _event(stream, line))
+            for position, event_id, event_type, at, data in page:
+                try:
+                    event = {"id": event_id, "type": event_type, "at": at, **decode(data)}
+                except (CorruptJournalError, TypeError):
+                    # Says which event it is that cannot be read.
+                    stored = StoredEvent(position, stream.session_id, event_id, event_type, at, data, b"", b"", None)
+                    event = event_of(stored)
+                advance(view, event)
     return view
-
-
-def _event(stream: Stream, line: stream_pages.Line) -> Event:
-    position, event_id, event_type, at, data = line
-    try:
-        return {"id": event_id, "type": event_type, "at": at, **decode(data)}
-    except (CorruptJournalError, TypeError):
-        # Says which event it is that cannot be read.
-        return event_of(StoredEvent(position, stream.session_id, event_id, event_type, at, data, b"", b"", None))
