@@ -222,6 +222,26 @@ def test_rows_replaced_while_they_were_read_stay_replaced(opened: tuple[View, La
     assert [(row["id"], row.get("status")) for row in view.calls.values()] == [(1, "error"), ("named", "ok"), (9, None)]
 
 
+def test_a_row_is_found_while_its_kind_is_read_whole(opened: tuple[View, LateRows]) -> None:
+    view, _ = opened
+
+    class ReadMeanwhile(dict[Any, Entry]):
+        def get(self, key: Any, default: Any = None) -> Any:
+            found = super().get(key, default)
+            view.load()
+            return found
+
+    view._entries["call"] = ReadMeanwhile(view._entries["call"])
+    assert view.row("call", 1) == {"id": 1, "type": "leaf", "turn_id": 1, "status": "ok"}
+
+
+def test_lists_are_not_looked_for_where_there_are_no_turns() -> None:
+    view, stored = fold(numbered(event(0, "call.started", call={"id": 1, "type": "leaf"}))), Stored()
+    stored.write(view.take_changed())
+    lazy, base = on_stored(view, stored)
+    assert (list(lazy.turns), base.looks) == ([], [])
+
+
 def test_a_list_that_grew_while_it_was_read_has_all(opened: tuple[View, LateRows]) -> None:
     view, base = opened
     read = base.joined_to

@@ -22,6 +22,7 @@ from foldlog.core.rows import COUNTERS, KINDS, LINK_KEYS, LINK_KINDS, Entry, IdL
 _RUNNING: Final = {"turn": "running turns", "call": "running calls"}
 _EDGES: Final = "edges"
 _LISTS: Final = "lists"
+_PARTS: Final = {"turn": (_RUNNING["turn"], _LISTS), "call": (_RUNNING["call"], _EDGES)}
 
 
 class KeptRows:
@@ -53,15 +54,15 @@ class KeptRows:
         # No number above its kind's counter is taken, so a new row is known to be new without a look.
         self._read_below = dict(standing.counters)
         kinds = {kind for kind in KINDS if standing.counts[kind]}
-        self._unread = kinds | {part for kind, part in _RUNNING.items() if kind in kinds} | {_LISTS}
-        if "call" in kinds:
-            self._unread.add(_EDGES)
+        self._unread = kinds | {part for kind in kinds for part in _PARTS.get(kind, ())}
 
     # Reading: what is kept, else what the base has.
 
     def _entry(self, kind: str, row_id: RowId) -> Entry | None:
+        # Asked in this order: a kind that is read whole meanwhile is then found, here or there.
+        unread = kind in self._unread
         entry = self._entries[kind].get(row_id)
-        if entry is None and kind in self._unread:
+        if entry is None and unread:
             entry = self._read_entry(kind, row_id)
         return entry
 

@@ -162,8 +162,10 @@ class Group:
         self.call_count += sign
         usage, cost = call.get("usage"), call.get("cost")
         if usage:
-            for name, measure in self.tokens.items():
-                measure.add(first_number(usage, TOKEN_ALIASES[name]), sign)
+            for name, aliases in TOKEN_ALIASES.items():
+                value = first_number(usage, aliases)
+                if value is not None:
+                    self.tokens[name].add(value, sign)
         if cost:
             self.usd.add(first_number(cost, COST_ALIASES), sign)
         if "cache" in call or "cache_request" in call:

@@ -91,8 +91,9 @@ class IdList:
 
     def read(self) -> None:
         """Have the ids in memory."""
-        if self._read is not None:
-            self.settle(self._read())
+        read = self._read
+        if read is not None:
+            self.settle(read())
 
     def settle(self, first: list[Any]) -> None:
         """Put what was read before what has joined since, unless that was done meanwhile."""

@@ -142,9 +142,7 @@ class View(KeptRows):
 
     def row(self, kind: str, row_id: RowId) -> Row | None:
         """A row as stored, without a turn's lists, not to be changed."""
-        entry = self._entries[kind].get(row_id)
-        if entry is None and kind in self._unread:
-            entry = self._read_entry(kind, row_id)
+        entry = self._entry(kind, row_id)
         return entry.row if entry is not None else None
 
     def row_count(self, kind: str) -> int:

@@ -18,6 +18,7 @@ from foldlog.core.codec import decode
 from foldlog.core.errors import StoreClosedError
 from foldlog.core.ids import RowId
 from foldlog.core.rows import LINK_KINDS, ROLE_KEYS, Entry
+from foldlog.session.replaying import collector_resting
 from foldlog.storage import tables
 from foldlog.storage.sqlite import Database
 
@@ -124,4 +125,5 @@ def _entry(stored: tables.Stored) -> tuple[RowId, Entry]:
 
 
 def _entries(stored: Iterable[tables.Stored]) -> Entries:
-    return [_entry(one) for one in stored]
+    with collector_resting():
+        return [_entry(one) for one in stored]

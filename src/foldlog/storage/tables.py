@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Table
 
 from foldlog.storage.journal import range_below
 from foldlog.storage.schema import ROW_TABLES, messages, projection, tree
+from foldlog.storage.sqlite import driver_of
 
 
 @cache
@@ -106,8 +107,8 @@ def read_rows(connection: Connection, kind: str, session_id: str, *, running: bo
     """A session's rows of one kind in order, or those that are running; while the connection is held."""
     only = " AND status = 'running'" if running else ""
     sql = f"SELECT {_STORED} FROM {ROW_TABLES[kind].name} WHERE session_id = ?{only} ORDER BY seq"
-    for row in connection.exec_driver_sql(sql, (session_id,)):
-        yield row[0], row[1], row[2], row[3]
+    # Past SQLAlchemy, whose rows cost more than what is in them.
+    yield from driver_of(connection).execute(sql, (session_id,))
 
 
 def read_edge_calls(connection: Connection, session_id: str) -> Iterator[Stored]:
@@ -117,8 +118,7 @@ def read_edge_calls(connection: Connection, session_id: str) -> Iterator[Stored]
         "JOIN calls ON calls.session_id = tree.session_id AND calls.id = tree.call_id "
         "WHERE tree.session_id = ? ORDER BY calls.seq"
     )
-    for row in connection.exec_driver_sql(sql, (session_id,)):
-        yield row[0], row[1], row[2], row[3]
+    yield from driver_of(connection).execute(sql, (session_id,))
 
 
 def read_joined(
@@ -142,7 +142,7 @@ def read_joined(
     values += [] if turn_id is None else [turn_id]
     table = ROW_TABLES[kind].name
     sql = f"SELECT turn_id, id, first_event_id FROM {table} WHERE {' AND '.join(where)} ORDER BY seq"
-    return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(sql, tuple(values))]
+    return driver_of(connection).execute(sql, values).fetchall()
 
 
 def read_below(connection: Connection, table: str, columns: str, session_id: str) -> list[tuple[Any, ...]]:
