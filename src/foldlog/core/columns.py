@@ -35,6 +35,8 @@ def _real(value: Any) -> float | None:
 
 def _id(value: Any) -> RowId | None:
     # What cannot be the id of a row is no column: SQLite would make a number of the text "12".
+    if value is None:
+        return None
     try:
         return check_row_id(value, "")
     except FoldlogError:
