@@ -11,7 +11,7 @@ import pytest
 
 import foldlog
 from foldlog.session import checkpoint
-from foldlog.storage import journal, tables
+from foldlog.storage import journal, stream_pages, tables
 
 
 @pytest.fixture
@@ -150,6 +150,38 @@ def test_the_journal_is_folded_once_for_tables_that_moved_on(
     for ask in (lambda: view.calls[1], lambda: view.turns[1], view.document):
         ask()
     assert count == [1]
+
+
+@pytest.mark.parametrize(("times", "replays"), [(1, 0), (5, 0), (6, 1)])
+def test_opening_begins_again_where_a_writer_was_quicker(
+    store: foldlog.Store, path: Path, filled: str, monkeypatch: pytest.MonkeyPatch, times: int, replays: int
+) -> None:
+    session = store.open_session(filled)
+    session.update_call(1, status="changed")
+    read, replay = stream_pages.read, checkpoint.replay
+    looks, replayed = list[int](), list[int]()
+
+    def read_and_be_late(*args: Any, **kwargs: Any) -> Any:
+        pages = list(read(*args, **kwargs))
+        if "through" not in kwargs or kwargs["through"] is None:
+            looks.append(1)
+            if len(looks) <= times:
+                session.update_call(2, n=len(looks))
+                session.checkpoint()
+                session.update_call(1, n=len(looks))
+        return pages
+
+    def count_replays(*args: Any, **kwargs: Any) -> Any:
+        replayed.append(1)
+        return replay(*args, **kwargs)
+
+    with foldlog.open(path, read_only=True) as reader:
+        with monkeypatch.context() as patch:
+            patch.setattr(stream_pages, "read", read_and_be_late)
+            patch.setattr(checkpoint, "replay", count_replays)
+            view = reader.view(filled)
+        assert (len(looks), len(replayed)) == (times + 1 - replays, replays)
+        assert view == store.view(filled, at=view.counters["event"])
 
 
 def test_a_view_reads_on_after_checkpoints_of_its_own_session(

@@ -4,6 +4,7 @@ Writing is one transaction and costs what changed. A view that stands on the tab
 data flows the other way: it reads their rows when it is asked for them (`foldlog.session.stored_rows`).
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -123,6 +124,22 @@ def read(database: Database, stream: Stream) -> tuple[View, Head | None]:
 
     Costs those events; rows are read when they are asked for.
     """
+    for _ in range(_OPENINGS_MAX):
+        # A writer may move the tables on while the events are folded; then we are late, and begin again.
+        with contextlib.suppress(_TablesMovedError):
+            return _open(database, stream, begin_again=True)
+    return _open(database, stream, begin_again=False)
+
+
+# How often opening begins again before it folds the whole journal instead.
+_OPENINGS_MAX: Final = 5
+
+
+class _TablesMovedError(Exception):
+    """Never leaves this module."""
+
+
+def _open(database: Database, stream: Stream, *, begin_again: bool) -> tuple[View, Head | None]:
     with database.read() as connection:
         row = tables.read_session(connection, stream.session_id)
         usage = tables.read_usage(connection, stream.session_id)
@@ -137,12 +154,18 @@ def read(database: Database, stream: Stream) -> tuple[View, Head | None]:
             hint="store.view(id, at=<its last event>) reads the journal alone; a backup brings its tables back",
         ) from error
 
+    opening = begin_again
+
     def recall() -> RowsInMemory:
+        if opening:
+            raise _TablesMovedError
         entries = replay(database, stream, through=event_id)[0].stored_entries()
         return RowsInMemory({kind: dict(found) for kind, found in entries.items()})
 
     view = View.on(StoredRows(database, stream.session_id, event_id, standing, recall), standing)
-    return _folded(database, stream, view)
+    found = _folded(database, stream, view)
+    opening = False
+    return found
 
 
 def _standing(session: dict[str, Any], folded: dict[str, Any], usage: dict[str, Any]) -> Standing:
