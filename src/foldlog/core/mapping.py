@@ -4,7 +4,8 @@ The rows themselves are the view's (`foldlog.core.view`).
 """
 
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from foldlog.core.ids import RowId
 from foldlog.core.refs import copy_value
@@ -13,6 +14,9 @@ from foldlog.core.rows import Entry, Row
 
 class Source(Protocol):
     """Where the rows are: a view."""
+
+    def held(self) -> AbstractContextManager[Any]:
+        """Keep the fold out for a block."""
 
     def row_count(self, kind: str) -> int:
         """How many rows of a kind there are."""
@@ -44,11 +48,11 @@ class Rows(Mapping[RowId, Row]):
         return iter([row_id for row_id, _ in self._source.moment(self._kind)])
 
     def __len__(self) -> int:
-        with self._source.held():
-            return self._source.row_count(self._kind)
+        return self._source.row_count(self._kind)
 
     def __contains__(self, row_id: object) -> bool:
-        return self._source.row(self._kind, row_id) is not None  # type: ignore[arg-type]
+        with self._source.held():
+            return self._source.row(self._kind, row_id) is not None  # type: ignore[arg-type]
 
     def values(self) -> ValuesView[Row]:
         """The rows, as they are when iterating begins."""

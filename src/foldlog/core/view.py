@@ -147,7 +147,8 @@ class View(KeptRows):
 
     def row_count(self, kind: str) -> int:
         """How many rows of a kind there are."""
-        return self._counts[kind]
+        with self._lock:
+            return self._counts[kind]
 
     def turn_ids(self) -> list[RowId]:
         """The ids of all turns, in order; their lists are at hand then."""
