@@ -72,6 +72,7 @@ class Committer:
         self._mutex = threading.Lock()  # guards the queue and the turnstiles
         self._queue: list[Append] = []
         self._group: list[Append] = []  # being committed
+        self._is_led = False  # whether those who come now will be woken
         # For gathering: how many callers the last commit let go, how long it took, whether they are awaited.
         self._released_count = 0
         self._commit_s = 0.0
@@ -91,7 +92,7 @@ class Committer:
         Raises the error that kept it from being committed.
         """
         while not append.is_done:
-            if self._lead.locked():
+            if self._is_led:
                 self._wait_behind(append)
                 if append.is_done:
                     break
@@ -120,7 +121,7 @@ class Committer:
     def _wait_behind(self, append: Append) -> None:
         """Wait until whoever leads says that an append is done or that its caller is next, or leads no more."""
         with self._mutex:
-            if append.is_done:
+            if append.is_done or not self._is_led:
                 return
             turnstile = append.turnstile = _closed_lock()
         while not turnstile.acquire(timeout=_LOOK_AGAIN_S):
@@ -131,7 +132,9 @@ class Committer:
 
     def _commit_queue(self) -> None:
         """Commit what is queued, tell everybody, and wake one of those who came meanwhile to lead next."""
-        self._settle_left_behind()
+        if self._group:
+            self._settle_left_behind()
+        self._is_led = True
         if 1 < self._released_count > len(self._queue):
             self._gather()
         with self._mutex:
@@ -150,8 +153,7 @@ class Committer:
         for append in self._group:
             if not append.is_done:
                 _fail([append], CommitUncertainError("the commit was interrupted", hint="call reload()"))
-        if self._group:
-            self._release(self._group)
+        self._release(self._group)
 
     def _gather(self) -> None:
         """Give those whom the last commit let go the moment they need to come back, and no more.
@@ -169,15 +171,16 @@ class Committer:
             self._gathered = None
 
     def _release(self, group: list[Append]) -> None:
+        """Wake those whose appends are done, and the first of those who wait for the next commit."""
         with self._mutex:
             self._released_count = len(group)
+            self._is_led = False
             waiting = [append for append in group if append.turnstile is not None]
             for append in self._queue:
                 if append.turnstile is not None:
-                    waiting.append(append)  # to lead next
+                    waiting.append(append)
                     break
-        # Outside of it, or the first to wake would wait for it. Nobody new waits for what is done.
-        for append in waiting:
+        for append in waiting:  # not under the mutex, or the first to wake would wait for it
             _wake(append)
         self._group = []
 
