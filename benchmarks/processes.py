@@ -14,9 +14,13 @@ _TIMEOUT_S = 900
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment, with the packages found where this process found them."""
+    """This process's environment, with the packages found where this process found them.
+
+    Python may keep what it compiles there, as it does wherever a package is installed.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     paths = [str(ROOT), str(Path(foldlog.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **more}
+    return {**inherited, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **more}
 
 
 def run(*arguments: str, **more: str) -> Any:

@@ -54,6 +54,8 @@ def replay(bench: Bench) -> Iterator[Measurement]:
         path = bench.journal(size)
         say(f"replay {size}")
         answer = _child("replay", path, 2 if size == "1M" else max(1, bench.scale.repeats // 2))
+        kept = zip(answer["replays_s"], answer["keeping_s"], strict=True)
+        kept_low, kept_median, kept_high = quartiles([whole / floor for whole, floor in kept])
         pairs = zip(answer["replays_s"], answer["floors_s"], strict=True)
         low, median, high = quartiles([whole / floor for whole, floor in pairs])
         middle_s = statistics.median(answer["replays_s"])
@@ -64,6 +66,9 @@ def replay(bench: Bench) -> Iterator[Measurement]:
             "memory MB": round(answer["grown_mb"], 1),
         }
         label = f"{answer['events']:,} events"
+        yield Measurement(
+            f"replay.{size}.kept", _REPLAY, f"{label}, rows kept", kept_median, "x the time", kept_low, kept_high
+        )
         yield Measurement(f"replay.{size}", _REPLAY, label, median, "x the time", low, high, details=details)
 
 

@@ -31,7 +31,13 @@ def steps(bench: Bench) -> Iterator[Measurement]:
             own, first_ms, last_ms = _take_steps(path, bench.scale.steps, bench.seed, messages=key == "messages")
             named = f"{bench.scale.steps:,} steps, {label}: "
             details = {"own KB": round(own / 1000), "first steps ms": first_ms, "last steps ms": last_ms}
-            yield Measurement(f"steps.{key}.blobs", _STEPS, f"{named}blobs", _blob_bytes(path) / own, "x own bytes")
+            yield Measurement(
+                f"steps.{key}.blobs",
+                _STEPS,
+                f"{named}values in blobs, parts, lists",
+                _blob_bytes(path) / own,
+                "x own bytes",
+            )
             whole = path.stat().st_size / own
             yield Measurement(f"steps.{key}.file", _STEPS, f"{named}whole file", whole, "x own bytes", details=details)
 
@@ -63,16 +69,18 @@ def _random_text(chance: random.Random, length: int) -> str:
     return f"{chance.getrandbits(64):016x} {text(chance, length)}"[:length]
 
 
+_VALUE_TABLES = ("blobs", "parts", "lists")
+
+
 def _blob_bytes(path: Path) -> int:
-    """The bytes of all columns of the blob tables."""
+    """The pages of the tables that hold values, and of their indexes."""
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
-        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        total = 0
-        for table in (name for name in tables if name.startswith("blob")):
-            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-            lengths = " + ".join(f"coalesce(length(CAST({column} AS BLOB)), 0)" for column in columns)
-            total += connection.execute(f"SELECT coalesce(sum({lengths}), 0) FROM {table}").fetchone()[0]
+        marks = ", ".join("?" * len(_VALUE_TABLES))
+        sql = (
+            f"SELECT sum(pgsize) FROM dbstat WHERE name IN (SELECT name FROM sqlite_master WHERE tbl_name IN ({marks}))"
+        )
+        total: int = connection.execute(sql, _VALUE_TABLES).fetchone()[0]
         return total
     finally:
         connection.close()

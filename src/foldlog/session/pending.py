@@ -167,6 +167,11 @@ class Pending:
                 copied |= {key: list(ids.ids) for key, ids in self._turn_lists(row_id).items()}
             return copied
 
+    def stored_row(self, kind: str, row_id: RowId) -> Row | None:
+        """A row as `read_row` gives it, a turn without its lists; not to be changed."""
+        with self._view.held():
+            return self.state().row(kind, row_id)
+
     def not_listed(self, turn_id: RowId, key: str, values: list[RowId]) -> list[RowId]:
         """Those of the ids that a turn's list does not hold yet; all of them where there is no such turn."""
         with self._view.held():

@@ -172,25 +172,26 @@ class Verbs(ABC):
             )
         check_row_id(row_id, f"{kind} id")
         with self._recorder.hold() as recorder:
-            changes = {**self._changes(kind, row_id, change), **fields}
+            # A call's row is never mutated, so it is copied for users only; a turn's lists grow beside it.
+            read = recorder.pending.read_row if kind == "turn" else recorder.pending.stored_row
+            row = read(kind, row_id)
+            changes = {**(self._changes(kind, row, change) if change is not None and row is not None else {}), **fields}
             if changes:
-                recorder.record(f"{kind}.updated", {f"{kind}_id": row_id, "changes": changes})
-            row = recorder.pending.read_row(kind, row_id)
+                event = recorder.record(f"{kind}.updated", {f"{kind}_id": row_id, "changes": changes})
+                row = read(kind, row_id) if kind == "turn" or row is None else row | event["changes"]
         if row is None:
             raise UnknownRowError(
                 f"session {self.id!r} has no {kind} {row_id!r}", hint=f"session.view.{kind}s has those there are"
             )
-        return row
+        return row if kind == "turn" else own_copy(row)
 
-    def _changes(self, kind: str, row_id: RowId, change: ChangeFunction | None) -> Row:
+    @staticmethod
+    def _changes(kind: str, row: Row, change: ChangeFunction) -> Row:
         """What the user's function changes of a row: the keys whose values are not the same afterwards."""
-        row = self._recorder.pending.read_row(kind, row_id) if change is not None else None
-        if change is None or row is None:
-            return {}
         answer = change(copy_value(row)) or {}
         if not isinstance(answer, dict):
             raise InvalidEventError(
-                f"the change function for {kind} {row_id!r} returned no map", hint="return {key: new value}"
+                f"the change function for {kind} {row['id']!r} returned no map", hint="return {key: new value}"
             )
         return {key: value for key, value in answer.items() if key not in row or not same_value(row[key], value)}
 
