@@ -175,7 +175,10 @@ class Verbs(ABC):
             # A call's row is never mutated, so it is copied for users only; a turn's lists grow beside it.
             read = recorder.pending.read_row if kind == "turn" else recorder.pending.stored_row
             row = read(kind, row_id)
-            changes = {**(self._changes(kind, row, change) if change is not None and row is not None else {}), **fields}
+            changes = fields
+            if change is not None and row is not None:
+                changes = {**self._changes(kind, row, change), **fields}
+                row = read(kind, row_id)  # as the function may have left it
             if changes:
                 event = recorder.record(f"{kind}.updated", {f"{kind}_id": row_id, "changes": changes})
                 row = read(kind, row_id) if kind == "turn" or row is None else row | event["changes"]
