@@ -263,3 +263,46 @@ def test_whatever_fails_everybody_is_told_the_truth(
                 found.add((row["who"], session.id, row["step"]))
     assert found == {(number, *one) for number in range(6) for one in acknowledged[number]}, f"seed {seed}"
     assert store.verify().problems == []
+
+
+def test_a_reopened_session_is_shared_by_writers_readers_and_checkpoints(
+    store: foldlog.Store, reopen: Callable[[], foldlog.Store]
+) -> None:
+    with store.start_session(id="demo") as session:
+        for _ in range(5):
+            turn = session.add_turn()["id"]
+            for _ in range(20):
+                session.add_call("leaf", turn_id=turn, tries=0)
+            session.add_message("assistant", "done", turn_id=turn)
+    other = reopen()
+    session = other.open_session("demo")
+    session.update_status("running")
+    torn: list[str] = []
+
+    def write(number: int) -> None:
+        own = random.Random(number)
+        for _ in range(60):
+            call = own.randint(1, 100)
+            session.update_call(call, lambda row: {"tries": row["tries"] + 1})
+            if own.random() < 0.2:
+                session.add_call("leaf", turn_id=own.randint(1, 5), tries=0)
+
+    def read() -> None:
+        for _ in range(30):
+            calls, turns = dict(session.view.calls), dict(session.view.turns)
+            listed = [call for turn in turns.values() for call in turn["call_ids"]]
+            if not set(calls) <= set(listed) or list(calls) != sorted(calls):
+                torn.append("rows")
+
+    def checkpoint() -> None:
+        for _ in range(30):
+            session.checkpoint()
+
+    outcomes = run_all(*(lambda number=number: write(number) for number in range(4)), read, read, checkpoint)
+    assert outcomes == [None] * 7
+    assert torn == []
+    events = check(other, session)
+    assert sum(row["tries"] for row in session.view.calls.values()) == 240
+    session.checkpoint()
+    assert other.verify().problems == []
+    assert reopen().view("demo") == foldlog.fold(events)
