@@ -56,6 +56,18 @@ class _Extras:
 _NOTHING: Final = _Extras()
 
 
+class ReservedError(Exception):
+    """A task's verb met another task's batch in a worker thread; never leaves `foldlog.aio`.
+
+    The task waits on its event loop instead: worker threads that waited for a batch could be all there
+    are, and the batch may need one.
+    """
+
+    def __init__(self, recorder: "Recorder") -> None:
+        super().__init__()
+        self.recorder = recorder
+
+
 class Recorder(Line):
     """One session's line of events, and the only way to add to it."""
 
@@ -65,7 +77,7 @@ class Recorder(Line):
         self._lock = threading.RLock()
         self._holds: list[int] = []  # the last event when each level of the hold began
         self._extras: _Extras | None = None
-        self._reserved_for: object = None
+        self.reserved_for: object = None  # the task whose batch it is
         self._free = threading.Condition(self._lock)
 
     # Holding.
@@ -88,11 +100,14 @@ class Recorder(Line):
         self.host.database.check_open()
         if not self._lock.acquire(blocking):
             return False
-        if self._reserved_for is not None and acting_for.get() is not self._reserved_for:
+        if self.reserved_for is not None and (owner := acting_for.get()) is not self.reserved_for:
             if not blocking:
                 self._lock.release()
                 return False
-            self._free.wait_for(lambda: self._reserved_for is None)
+            if owner is not None:
+                self._lock.release()
+                raise ReservedError(self)
+            self._free.wait_for(lambda: self.reserved_for is None)
         if self._closed or self._uncertain is not None:
             self._lock.release()
             self._check_usable()
@@ -115,11 +130,11 @@ class Recorder(Line):
                 self._extras = self._lost = None
             self._lock.release()
 
-    def reserve(self, owner: object) -> bool:
+    def reserve(self, owner: object, *, blocking: bool = False) -> bool:
         """Hold the session beyond this thread, for whoever acts for `owner`; False where others hold it now."""
-        if not self.enter(blocking=False):
+        if not self.enter(blocking=blocking):
             return False
-        self._reserved_for = owner
+        self.reserved_for = owner
         self._lock.release()
         return True
 
@@ -127,7 +142,7 @@ class Recorder(Line):
         """Let go of what `reserve` holds, as `leave`."""
         self._lock.acquire()
         if len(self._holds) == 1:
-            self._reserved_for = None
+            self.reserved_for = None
             self._free.notify_all()
         return self.leave(error)
 
