@@ -59,6 +59,7 @@ def test_it_is_not_imported_before_it_is_asked_for() -> None:
 
 # One scenario, both ways: the same journal, the same tables.
 
+
 def play_sync(path: Path, files: Path) -> list[Any]:
     said: list[Any] = []
     with foldlog.open(path, config=foldlog.Config(durability="normal", clock=Clock())) as store:
@@ -197,7 +198,9 @@ def test_both_say_and_write_the_same(tmp_path: Path) -> None:
         found.append(play(folder / "history.db", folder / "files"))
     for one, other in zip(*found, strict=True):
         assert one == other
-    files = [sorted(path for path in (tmp_path / name / "files").rglob("*") if path.is_file()) for name in ("sync", "aio")]
+    files = [
+        sorted(path for path in (tmp_path / name / "files").rglob("*") if path.is_file()) for name in ("sync", "aio")
+    ]
     assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
 
 

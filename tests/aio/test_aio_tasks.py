@@ -454,6 +454,7 @@ def test_readers_can_be_left_early(run: Any, started: Any) -> None:
 def test_a_reader_gives_what_it_could_read_before_an_error(run: Any, started: Any) -> None:
     async def main() -> None:
         async with started() as session:
+
             def three(*_: Any, **__: Any) -> Any:
                 yield from (1, 2, 3)
                 raise foldlog.CorruptJournalError("damaged", hint="look", position=4)

@@ -25,6 +25,8 @@ class Commits:
         self._committer = committer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="foldlog-commit")
         self._new: list[_Waiter] = []  # of this turn of the loop
+        self._latest: asyncio.Future[None] | None = None
+        self._watching: list[asyncio.Future[None]] = []
 
     async def durable(self, append: Append) -> None:
         """Return when an append, submitted on this loop, is durable; raise the error that kept it from it.
@@ -33,12 +35,29 @@ class Commits:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
+        self._latest = future
         self._new.append(_Waiter(append, future))
         if len(self._new) == 1:
             # After every task that can run now has submitted its own: one commit for all, one thread awake.
             loop.call_soon(self.hand_over)
         await future
         append.check()
+
+    async def settled(self) -> bool:
+        """Wait for the commits that are under way; False where there are none."""
+        loop = asyncio.get_running_loop()
+        if self._latest is None or self._latest.done() or self._latest.get_loop() is not loop:
+            return False
+        future: asyncio.Future[None] = loop.create_future()
+        if not self._watching:
+            self._latest.add_done_callback(self._wake)
+        self._watching.append(future)
+        await future
+        return True
+
+    def _wake(self, _: asyncio.Future[None]) -> None:
+        watching, self._watching = self._watching, []
+        _resolve(watching)
 
     def hand_over(self) -> None:
         """Give the thread what was submitted since the last time."""

@@ -33,8 +33,9 @@ T = TypeVar("T")
 
 # What a verb returned, and what it left to wait for and to do then.
 _Held: TypeAlias = tuple[T, LineAppend | None, list[Callable[[], None]]]
-# A commit of so many events is folded in one go, and a verb waits for the fold: elsewhere than on the loop.
-_PENDING_MAX = 2000
+# More events than this do not wait for one commit: stamping them, or waiting until they are folded, would
+# hold the loop.
+_PENDING_MAX = 512
 
 
 class Session:
@@ -88,13 +89,18 @@ class Session:
     async def record(self, verb: Callable[[], T], light: bool) -> T:
         """Run a verb that records, here if it is `light` and nobody holds the session, else in a thread."""
         owner = self.store.owner()
-        reserved_for = self.recorder.reserved_for
+        recorder = self.recorder
+        while len(recorder.pending.events) >= _PENDING_MAX and recorder.reserved_for is None:
+            if not await self.store.commits.settled():
+                light = False  # a thread's, which holds the session
+                break
+        reserved_for = recorder.reserved_for
         if reserved_for is None:
-            held = self._record_here(verb) if light and len(self.recorder.pending.events) < _PENDING_MAX else None
+            held = self._record_here(verb) if light else None
         elif reserved_for is owner:
             held = self._record_in_batch(verb, owner) if light else None
         else:
-            async with self.store.turn_of(self.recorder):
+            async with self.store.turn_of(recorder):
                 held = self._record_here(verb) if light else None
                 if held is None:
                     return await self.run(verb)
@@ -106,7 +112,7 @@ class Session:
         else:
             await self.store.breathe()
         if after:
-            await self.run(partial(self.recorder.run_after, after))
+            await self.run(partial(recorder.run_after, after))
         return found
 
     def _record_here(self, verb: Callable[[], T]) -> "_Held[T] | None":

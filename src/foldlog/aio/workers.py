@@ -18,7 +18,7 @@ from foldlog.session.recorder import acting_for
 
 T = TypeVar("T")
 
-WORKERS_MAX: Final = 16
+WORKERS_MAX: Final = 8
 # A page of rows is handed to the loop when it has this many, or is this old.
 _PAGE_ROWS: Final = 128
 _PAGE_S: Final = 0.02
