@@ -2,8 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Other libraries, to measure beside: kept away from the environment that is tested.
+BENCH_VENV := .venv-bench
+BENCH := $(BENCH_VENV)/bin/python -m benchmarks.run
 
-.PHONY: demo test check format docs clean
+.PHONY: demo test check format docs bench bench-quick clean
 
 demo: $(VENV)/.installed
 	$(BIN)/foldlog demo
@@ -25,10 +28,17 @@ format: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/make_reference.py
 
-$(VENV)/bin/python:
+# About ten minutes, and two; see benchmarks/README.md.
+bench: $(BENCH_VENV)/.installed $(BENCH_VENV)/.installed-peers
+	$(BENCH)
+
+bench-quick: $(BENCH_VENV)/.installed $(BENCH_VENV)/.installed-peers
+	$(BENCH) --quick
+
+$(VENV)/bin/python $(BENCH_VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "foldlog needs Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(@:/bin/python=)
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
@@ -42,5 +52,15 @@ $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@ $(VENV)/.installed-test $(VENV)/.installed
 
+$(BENCH_VENV)/.installed: $(BENCH_VENV)/bin/python pyproject.toml
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+# What cannot be installed is not measured; the next run tries again.
+$(BENCH_VENV)/.installed-peers: $(BENCH_VENV)/.installed benchmarks/requirements-peers.txt
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --requirement benchmarks/requirements-peers.txt && touch $@ || \
+	  echo "the other libraries could not be installed: measuring without them" >&2
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(BENCH_VENV) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

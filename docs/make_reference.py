@@ -220,7 +220,11 @@ TABLES: Final = {
     "streams": "One session in the journal: a small integer key for its id.",
     "events": "The journal. One event; `position` is its place in the store, `event_id` its place in its session. "
     "Triggers refuse UPDATE and DELETE.",
-    "blobs": "One large value, once: its canonical JSON under the hash of it.",
+    "blobs": "One large value, once, under the hash of its canonical JSON. `bytes` is the length of that; in `data` "
+    "what is large inside stands as a marker for a row of `parts` or `lists`. Not for SQL: `read_ref` and an export "
+    "give values whole.",
+    "parts": "One large text, map or small list inside values, once; `data` as in `blobs`.",
+    "lists": "One large list inside values: the list it begins with, and the items that follow, as in `blobs`.",
     "sessions": "One session as of its last checkpoint. `writer` is the note of who writes it (NULL after a clean "
     "close), `folded` the parts of the view that are no rows (counters, final reference, error) as JSON.",
     "messages": "One message.",

@@ -258,7 +258,7 @@ def test_a_ref_survives_copying_and_pickling_with_its_body() -> None:
     part = Ref({"kind": "blob", "hash": hash_name(b"2"), "bytes": 1}, b"2")
     ref = Ref({"kind": "blob", "hash": hash_name(b"1"), "bytes": 1}, b"1", (part,))
     for copied in (copy.deepcopy(ref), pickle.loads(pickle.dumps(ref)), copy_value(ref)):
-        assert (type(copied), copied, copied.body, copied.parts) == (Ref, ref, b"1", (part,))
+        assert (type(copied), copied, copied.body, copied.inner) == (Ref, ref, b"1", (part,))
         assert copied is not ref
 
 

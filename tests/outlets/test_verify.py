@@ -1,5 +1,6 @@
 """Verification finds what was changed behind the library's back, and where; backup and export keep their word."""
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Callable
@@ -94,6 +95,50 @@ def test_missing_and_damaged_blobs_are_found(made: Path, statement: str) -> None
     with foldlog.open(made) as store, pytest.raises(foldlog.MissingBlobError):
         session = store.open_session("demo")
         session.read_ref(session.view.calls[1]["request_ref"])
+
+
+@pytest.fixture
+def transcripts(path: Path) -> Path:
+    """A store where five calls recorded a transcript that grew, made of shared pieces."""
+    with foldlog.open(path) as store, store.start_session(id="demo") as session:
+        messages = [{"role": "user", "content": f"{number} " * 500} for number in range(10)]
+        for length in range(6, 11):
+            session.add_call("leaf", request_ref=session.value_ref(messages[:length]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("UPDATE parts SET data = x'5b5d' WHERE part_id = 10", "part 10 is damaged"),
+        ("DELETE FROM lists WHERE list_id = 5", "blob sha256:"),
+        ("UPDATE lists SET hash = zeroblob(32) WHERE list_id = 5", "list 5 is damaged"),
+        ("UPDATE lists SET prefix_id = 5 WHERE list_id = 1", "list 1 is damaged"),
+        ("INSERT INTO parts (hash, data) VALUES (zeroblob(32), x'31')", "part 11 is damaged"),
+    ],
+)
+def test_damaged_pieces_are_found(transcripts: Path, statement: str, what: str) -> None:
+    assert problems(transcripts) == []
+    change(transcripts, statement)
+    assert any(what in problem.what for problem in problems(transcripts))
+
+
+def test_a_damaged_blob_is_told_of_once_and_with_its_position(transcripts: Path) -> None:
+    change(transcripts, "UPDATE parts SET data = x'31' WHERE part_id = 10")
+    found = problems(transcripts)
+    assert [(problem.position, problem.what.split()[0]) for problem in found] == [(6, "blob"), (None, "part")]
+
+
+def test_an_exported_blob_is_the_whole_value(transcripts: Path, tmp_path: Path) -> None:
+    with foldlog.open(transcripts) as store:
+        store.export(tmp_path / "files")
+        for call in store.view("demo").calls.values():
+            data = (tmp_path / "files" / "demo" / "blobs" / call["request_ref"]["hash"]).read_bytes()
+            assert "sha256:" + hashlib.sha256(data).hexdigest() == call["request_ref"]["hash"]
+    assert len(json.loads(data)) == 10
+    change(transcripts, "DELETE FROM parts WHERE part_id = 10")
+    with foldlog.open(transcripts) as store, pytest.raises(foldlog.MissingBlobError, match="damaged"):
+        store.export(tmp_path / "others")
 
 
 def test_a_damaged_row_does_not_hide_the_rest(made: Path) -> None:

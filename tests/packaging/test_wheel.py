@@ -54,7 +54,7 @@ connection = sqlite3.connect("old.db")
 connection.executescript(
     "DROP INDEX ix_events_idempotency_key; DROP TRIGGER events_refuse_update; DROP TRIGGER events_refuse_delete;"
     "ALTER TABLE events DROP COLUMN idempotency_key; UPDATE alembic_version SET version_num = '0001';"
-    "PRAGMA user_version = 1;"
+    "DROP TABLE parts; DROP TABLE lists; PRAGMA user_version = 1;"
 )
 connection.close()
 with foldlog.open("old.db") as store:

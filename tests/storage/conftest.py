@@ -7,6 +7,7 @@ import pytest
 
 from foldlog.core.chain import digest_of, first_chain, next_chain
 from foldlog.core.codec import encode
+from foldlog.core.parts import split
 from foldlog.core.refs import Ref, hash_name
 from foldlog.storage import migrate, sqlite
 from foldlog.storage.journal import Stamped, Stream
@@ -45,9 +46,10 @@ def line() -> Line:
 
 @pytest.fixture
 def blob() -> Callable[..., Ref]:
-    def make(value: object, *parts: Ref) -> Ref:
-        body = encode(value, canonical=True).data
-        return Ref({"kind": "blob", "hash": hash_name(body), "bytes": len(body)}, body, parts)
+    def make(value: object, *inner: Ref) -> Ref:
+        encoded = encode(value, canonical=True)
+        ref = {"kind": "blob", "hash": hash_name(encoded.data), "bytes": len(encoded.data)}
+        return Ref(ref, encoded.data, inner, split(encoded.wire, encoded.data))
 
     return make
 

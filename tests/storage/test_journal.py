@@ -2,8 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from foldlog.core.errors import (
     StoreError,
     UnknownSessionError,
 )
-from foldlog.storage import journal
+from foldlog.storage import blobs, journal
 from foldlog.storage.journal import Stream, append
 from foldlog.storage.sqlite import Database
 
@@ -229,11 +228,10 @@ class _Driver:
 class _FailingDisk:
     def __init__(self, database: Database, at: str, code: int) -> None:
         self._database, self._at, self._code = database, at, code
+        self.check_open, self.lock = database.check_open, database.lock
 
-    @contextmanager
-    def write(self) -> Iterator[_Driver]:
-        with self._database.write() as connection:
-            yield _Driver(connection, self._at, self._code)
+    def writer(self) -> _Driver:
+        return _Driver(self._database.writer(), self._at, self._code)
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR | 4 << 8])
@@ -275,8 +273,8 @@ def test_an_error_never_shows_what_was_said(database: Database, line: Any) -> No
 def test_a_blob_is_committed_with_the_event_that_refers_to_it(database: Database, line: Any, blob: Any) -> None:
     ref = blob("x" * 10_000)
     append(database, [line.next(refs=(ref,))])
-    assert journal.read_blob(database, ref["hash"]) == ref.body
-    assert journal.read_blob(database, "sha256:" + "0" * 64) is None
+    assert blobs.read(database, ref["hash"]) == ref.body
+    assert blobs.read(database, "sha256:" + "0" * 64) is None
 
 
 def test_the_same_blob_is_stored_once(database: Database, line: Any, blob: Any) -> None:
@@ -288,13 +286,12 @@ def test_the_parts_of_a_blob_are_stored_with_it(database: Database, line: Any, b
     part = blob("part")
     whole = blob({"part": part}, part)
     append(database, [line.next(refs=(whole,))])
-    assert journal.read_blob(database, part["hash"]) == part.body
+    assert blobs.read(database, part["hash"]) == part.body
 
 
 def test_a_refused_event_leaves_no_blob(database: Database, line: Any, blob: Any) -> None:
     append(database, [line.next()])
-    stale = line.next(refs=(blob("x"),))
-    stale.event_id = 1
+    stale = line.next(refs=(blob("x"),))._replace(event_id=1)
     with pytest.raises(StaleWriterError):
         append(database, [stale])
     assert count(database, "blobs") == 0

@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 import foldlog
+from foldlog.core.codec import encode
 from foldlog.storage import migrate, schema
 
 ROOT = Path(__file__).parents[2]
@@ -63,8 +64,9 @@ def old(path: Path) -> Path:
     migrated(path, "0001")
     connection = sqlite3.connect(path)
     connection.execute("ATTACH ? AS new", (str(current),))
-    for table in ("streams", "blobs"):
-        connection.execute(f"INSERT INTO {table} SELECT * FROM new.{table}")
+    connection.execute("INSERT INTO streams SELECT * FROM new.streams")
+    body = b'"' + b"x" * 9000 + b'"'  # whole, as blobs were
+    connection.execute("INSERT INTO blobs SELECT hash, ?, ? FROM new.blobs", (len(body), body))
     columns = "position, session_key, event_id, type, at, data, digest, chain"
     connection.execute(f"INSERT INTO events ({columns}) SELECT {columns} FROM new.events")
     connection.execute("CREATE VIEW mine AS SELECT id FROM streams")
@@ -87,6 +89,31 @@ def test_an_old_store_is_upgraded_in_place(old: Path) -> None:
         assert list(store.query("SELECT id FROM mine WHERE id = 'demo'")) == [{"id": "demo"}]
         store.open_session("demo").emit("note", idempotency_key="k")
     assert shape(old).items() >= shape(old.with_name("current.db")).items()
+
+
+def test_blobs_of_schema_2_are_read_as_they_are_and_not_rewritten(path: Path) -> None:
+    with foldlog.open(path.with_name("current.db")) as store, store.start_session(id="demo") as session:
+        transcript = [{"role": "user", "content": f"{number} " * 400} for number in range(20)]
+        value = {"messages": transcript, "$foldlog": "part", "id": 1, "seen": {1, 2}}
+        session.add_call("leaf", request_ref=session.value_ref(value))
+    migrated(path, "0002")
+    body = encode(value, canonical=True).data
+    connection = sqlite3.connect(path)
+    connection.execute("ATTACH ? AS new", (str(path.with_name("current.db")),))
+    connection.execute("INSERT INTO streams SELECT * FROM new.streams")
+    connection.execute("INSERT INTO events SELECT * FROM new.events")
+    connection.execute("INSERT INTO blobs SELECT hash, bytes, ? FROM new.blobs", (body,))
+    connection.commit()
+    connection.close()
+    with foldlog.open(path) as store, store.open_session("demo") as session:
+        assert session.read_ref(session.view.calls[1]["request_ref"]) == value
+        session.add_call("leaf", request_ref=session.value_ref(value))
+        grown = session.add_call("leaf", request_ref=session.value_ref([*transcript, "more"]))["request_ref"]
+        assert session.read_ref(session.view.calls[3]["request_ref"]) == [*transcript, "more"]
+        assert store.verify().problems == []
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT data FROM blobs WHERE hash <> ?", (grown["hash"],)).fetchall() == [(body,)]
+    connection.close()
 
 
 def test_an_old_store_is_not_upgraded_by_a_reader(old: Path) -> None:

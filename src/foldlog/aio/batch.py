@@ -16,6 +16,7 @@ class Batch:
 
     def __init__(self, session: "Session") -> None:
         self._session = session
+        self._hold = session.recorder.hold()
         self._turn: asyncio.Lock | None = None
 
     async def __aenter__(self) -> None:
@@ -27,13 +28,13 @@ class Batch:
             self._turn = turn
         token = acting_for.set(owner)
         try:
-            if not recorder.reserve(owner):
+            if not self._hold.reserve(owner):
                 # A thread holds the session: wait for it elsewhere. The future's work is to be undone
                 # where the task is cancelled meanwhile.
                 await store.workers.run_through(
-                    partial(recorder.reserve, owner, blocking=True),
+                    partial(self._hold.reserve, owner, blocking=True),
                     owner,
-                    dispose=lambda _: recorder.end_reservation(asyncio.CancelledError()),
+                    dispose=lambda _: self._hold.end_reservation(asyncio.CancelledError()),
                 )
         except BaseException:
             self._release()
@@ -47,7 +48,7 @@ class Batch:
         recorder = self._session.recorder
         try:
             # Where the batch is taken back nothing is awaited, so that nothing comes between.
-            append, after = recorder.end_reservation(error)
+            append, after = self._hold.end_reservation(error)
         finally:
             self._release()
         if append is not None:

@@ -117,15 +117,15 @@ class Session:
 
     def _record_here(self, verb: Callable[[], T]) -> "_Held[T] | None":
         """What a verb returns, and what it left to wait for; None where it would have had to wait."""
-        recorder = self.recorder
-        if not recorder.enter(blocking=False):
+        hold = self.recorder.hold()
+        if not hold.try_enter():
             return None
         try:
             found = verb()
         except BaseException as error:
-            recorder.leave(error)
+            hold.leave(error)
             raise
-        append, after = recorder.leave(None)
+        append, after = hold.leave(None)
         return found, append, after
 
     def _record_in_batch(self, verb: Callable[[], T], owner: object) -> "_Held[T] | None":

@@ -7,25 +7,21 @@ that form is written with one more '$', so the map comes back as it was. Everyth
 the path to it: never a silent null, never a repr.
 
 The tag is also what tells a reference to a blob (`foldlog.core.refs`) from a user's map that merely
-looks like one. Bytes of blobs are stored by `foldlog.storage.journal`; what may be inline is decided by
-the session.
+looks like one, and a piece cut out of a large value (`foldlog.core.parts`) from either. Bytes of blobs are
+stored by `foldlog.storage.blobs`; what may be inline is decided by the session.
 """
 
-import base64
 import dataclasses
-import datetime as dt
 import enum
 import math
 import re
-import uuid
-from collections.abc import Callable
-from decimal import Decimal
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from foldlog.core.errors import CorruptJournalError, LimitError, NotSerializableError
+from foldlog.core.exact import NAMES, READERS, WRITERS, Refusal, class_name
 from foldlog.core.limits import NESTING_MAX
 from foldlog.core.refs import Ref, is_intact
 
@@ -48,21 +44,15 @@ _INT_MAX: Final = 2**63 - 1
 
 
 class Encoded(NamedTuple):
-    """A value as JSON: the bytes, an isolated plain copy equal to decoding them, and its references."""
+    """A value as JSON: the bytes, an isolated plain copy equal to decoding them, its references.
+
+    `wire` is what the bytes say in JSON's own types, tags included; it may share with `value`.
+    """
 
     data: bytes
     value: Any
     refs: tuple[Ref, ...]
-
-
-class _Refusal(Exception):  # noqa: N818  (never leaves this module)
-    """Why a value cannot be encoded; the path is gathered while unwinding."""
-
-    def __init__(self, why: str, hint: str) -> None:
-        super().__init__(why)
-        self.why = why
-        self.hint = hint
-        self.path: list[str | int] = []
+    wire: Any
 
 
 class _Encoder:
@@ -76,18 +66,18 @@ class _Encoder:
         self.tagged = False
 
     def plain(self, value: Any, depth: int) -> Any:
-        """A copy of `value` made of exact JSON types; raises `_Refusal`."""
+        """A copy of `value` made of exact JSON types; raises `Refusal`."""
         kind = type(value)
         if kind is str or kind is bool or value is None:
             return value
         if kind is int:
             if _INT_MIN <= value <= _INT_MAX:
                 return value
-            raise _Refusal("an integer beyond signed 64 bits", "store it as a str or a Decimal")
+            raise Refusal("an integer beyond signed 64 bits", "store it as a str or a Decimal")
         if kind is float:
             if math.isfinite(value):
                 return value
-            raise _Refusal(f"the float {value!r}", "JSON has no NaN or infinity; store None or a str")
+            raise Refusal(f"the float {value!r}", "JSON has no NaN or infinity; store None or a str")
         if kind is dict:
             return self._map(value, depth)
         if kind is list or kind is tuple:
@@ -102,11 +92,11 @@ class _Encoder:
             try:
                 name = key if type(key) is str and key[:1] != "$" else self._name(key)
                 out[name] = self.plain(item, depth + 1)
-            except _Refusal as refusal:
+            except Refusal as refusal:
                 refusal.path.append(str.__str__(key) if isinstance(key, str) else _safe_repr(key))
                 raise
         if len(out) < len(value):
-            raise _Refusal("two keys that come to the same text", "give each entry a key of its own")
+            raise Refusal("two keys that come to the same text", "give each entry a key of its own")
         return out
 
     def _name(self, key: Any) -> str:
@@ -123,7 +113,7 @@ class _Encoder:
         for index, item in enumerate(value):
             try:
                 out.append(self.plain(item, depth + 1))
-            except _Refusal as refusal:
+            except Refusal as refusal:
                 refusal.path.append(index)
                 raise
         return out
@@ -142,11 +132,11 @@ class _Encoder:
             return {TAG: "ref", "kind": "blob", "hash": value["hash"], "bytes": value["bytes"]}
         if isinstance(value, enum.Enum):
             return self.plain(value.value, depth)
-        write = _WRITERS.get(kind)
+        write = WRITERS.get(kind)
         if write is not None:
-            return self._tag(_NAMES[kind], write(value))
+            return self._tag(NAMES[kind], write(value))
         if kind is set or kind is frozenset:
-            return self._tag(_NAMES[kind], self._members(value, depth))
+            return self._tag(NAMES[kind], self._members(value, depth))
         return self._reduced(value, depth)
 
     def _reduced(self, value: Any, depth: int) -> Any:
@@ -165,8 +155,8 @@ class _Encoder:
             return self._map(_fields(value), depth)
         if isinstance(value, PurePath):
             return str(value)
-        raise _Refusal(
-            f"a value of class {_class_name(type(value))}",
+        raise Refusal(
+            f"a value of class {class_name(type(value))}",
             "pass its plain form (dict, list, str, number), or leave it out and say so in words",
         )
 
@@ -190,7 +180,7 @@ class _Encoder:
                 raise _too_deep(self.depth_max)
             return self._tag("tuple", [self._member(part, depth + 2) for part in item])
         if isinstance(item, dict | list) or (dataclasses.is_dataclass(item) and not isinstance(item, type)):
-            raise _Refusal(f"a value of class {_class_name(type(item))} inside a set", "a list keeps such members")
+            raise Refusal(f"a value of class {class_name(type(item))} inside a set", "a list keeps such members")
         return self.plain(item, depth)
 
 
@@ -198,8 +188,8 @@ def _fields(value: Any) -> dict[str, Any]:
     try:
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     except AttributeError:
-        raise _Refusal(
-            f"a value of class {_class_name(type(value))} that lacks a field", "set every field before it is recorded"
+        raise Refusal(
+            f"a value of class {class_name(type(value))} that lacks a field", "set every field before it is recorded"
         ) from None
 
 
@@ -207,7 +197,7 @@ def _safe_repr(value: Any) -> str:
     try:
         return repr(value)[:80]
     except Exception:  # noqa: BLE001  (a repr of the user's may raise anything)
-        return f"<{_class_name(type(value))}>"
+        return f"<{class_name(type(value))}>"
 
 
 def _key(key: Any) -> str:
@@ -215,77 +205,11 @@ def _key(key: Any) -> str:
         return str.__str__(key.value)
     if isinstance(key, str):
         return str.__str__(key)
-    raise _Refusal(f"a map key of class {_class_name(type(key))}", "JSON keys are str: convert the keys")
+    raise Refusal(f"a map key of class {class_name(type(key))}", "JSON keys are str: convert the keys")
 
 
-def _too_deep(depth_max: int) -> _Refusal:
-    return _Refusal(f"nesting deeper than {depth_max} levels", "flatten the value, or check for a cycle")
-
-
-def _class_name(kind: type[Any]) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _write_datetime(value: dt.datetime) -> str:
-    if value.tzinfo is None or value.utcoffset() is None:
-        raise _Refusal("a datetime without a time zone", "make it aware: datetime.now(timezone.utc)")
-    return _exact(value, value.isoformat(), dt.datetime.fromisoformat)
-
-
-def _write_time(value: dt.time) -> str:
-    if value.tzinfo is not None and value.utcoffset() is None:
-        raise _Refusal("a time in a zone whose offset depends on the date", "store an aware datetime")
-    return _exact(value, value.isoformat(), dt.time.fromisoformat)
-
-
-def _exact(value: Any, text: str, read: Callable[[str], Any]) -> str:
-    # A wall-clock time that a zone has twice (or never) equals no other datetime, not even its own copy.
-    if read(text) != value:
-        raise _Refusal(
-            f"a value of class {_class_name(type(value))} with no exact text form", "convert it to UTC first"
-        )
-    return text
-
-
-def _write_decimal(value: Decimal) -> str:
-    if not value.is_finite():
-        raise _Refusal(f"the Decimal {value}", "JSON has no NaN or infinity; store None or a str")
-    return str(value)
-
-
-def _write_bytes(value: bytes) -> str:
-    return base64.b64encode(value).decode("ascii")
-
-
-_WRITERS: Final[dict[type[Any], Callable[[Any], str]]] = {
-    dt.datetime: _write_datetime,
-    dt.date: dt.date.isoformat,
-    dt.time: _write_time,
-    uuid.UUID: str,
-    Decimal: _write_decimal,
-    bytes: _write_bytes,
-}
-_NAMES: Final[dict[type[Any], str]] = {
-    dt.datetime: "datetime",
-    dt.date: "date",
-    dt.time: "time",
-    uuid.UUID: "uuid",
-    Decimal: "decimal",
-    bytes: "bytes",
-    set: "set",
-    frozenset: "frozenset",
-}
-_READERS: Final[dict[str, Callable[[Any], Any]]] = {
-    "datetime": dt.datetime.fromisoformat,
-    "date": dt.date.fromisoformat,
-    "time": dt.time.fromisoformat,
-    "uuid": uuid.UUID,
-    "decimal": Decimal,
-    "bytes": lambda text: base64.b64decode(text, validate=True),
-    "set": set,
-    "frozenset": frozenset,
-    "tuple": tuple,
-}
+def _too_deep(depth_max: int) -> Refusal:
+    return Refusal(f"nesting deeper than {depth_max} levels", "flatten the value, or check for a cycle")
 
 
 def encode(
@@ -311,7 +235,7 @@ def encode(
     encoder = _Encoder(nesting_max)
     try:
         wire = encoder.plain(value, 0)
-    except _Refusal as refusal:
+    except Refusal as refusal:
         raise _not_serializable(what, refusal) from None
     except RecursionError:
         raise _not_serializable(what, _too_deep(nesting_max)) from None
@@ -324,7 +248,7 @@ def encode(
             f"{what} takes {len(data):,} JSON bytes; the limit is {bytes_max:,}",
             hint="store large values with value_ref(), or raise the limit in Config(limits=…)",
         )
-    return Encoded(data, _untag(wire) if encoder.tagged else wire, tuple(encoder.refs))
+    return Encoded(data, _untag(wire) if encoder.tagged else wire, tuple(encoder.refs), wire)
 
 
 def _plain_json(value: Any, nesting_max: int) -> Encoded | None:
@@ -340,12 +264,12 @@ def _plain_json(value: Any, nesting_max: int) -> Encoded | None:
         if data.count(b"{") + data.count(b"[") > nesting_max:  # maybe too deep
             return None
         back = orjson.loads(data)
-        return Encoded(data, back, ()) if back == value else None
+        return Encoded(data, back, (), back) if back == value else None
     except (TypeError, ValueError, RecursionError):
         return None
 
 
-def _not_serializable(what: str, refusal: _Refusal) -> NotSerializableError:
+def _not_serializable(what: str, refusal: Refusal) -> NotSerializableError:
     path = ""
     for part in reversed(refusal.path):
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
@@ -353,7 +277,7 @@ def _not_serializable(what: str, refusal: _Refusal) -> NotSerializableError:
     return NotSerializableError(f"{path} holds {refusal.why}", hint=refusal.hint, path=path)
 
 
-def _surrogate(wire: Any, why: str) -> _Refusal:
+def _surrogate(wire: Any, why: str) -> Refusal:
     """Find the text that is not valid Unicode: orjson says that there is one, not where."""
     stack: list[tuple[Any, tuple[str | int, ...]]] = [(wire, ())]
     while stack:
@@ -364,15 +288,16 @@ def _surrogate(wire: Any, why: str) -> _Refusal:
         elif isinstance(value, list):
             stack += [(item, (*path, index)) for index, item in enumerate(value)]
         elif isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
-            refusal = _Refusal("text with a lone surrogate", "decode the bytes with errors='replace'")
+            refusal = Refusal("text with a lone surrogate", "decode the bytes with errors='replace'")
             refusal.path = list(reversed(path))
             return refusal
-    return _Refusal(f"something orjson refuses ({why})", "pass plain JSON types")
+    return Refusal(f"something orjson refuses ({why})", "pass plain JSON types")
 
 
 def decode(data: bytes | str) -> Any:
     """The value that `encode` wrote.
 
+    >>> import datetime as dt
     >>> decode(encode({"at": dt.date(2026, 11, 22)}).data)
     {'at': datetime.date(2026, 11, 22)}
 
@@ -403,7 +328,7 @@ def _untag(wire: Any, depth: int = 0) -> Any:
             return {_unescape(key): _untag(item, depth + 1) for key, item in wire.items()}
         if name == "ref":
             return Ref({key: item for key, item in wire.items() if key != TAG})
-        return _READERS[name](_untag(wire["value"], depth + 1))
+        return READERS[name](_untag(wire["value"], depth + 1))
     if kind is list:
         return [_untag(item, depth + 1) for item in wire]
     return wire

@@ -1,32 +1,40 @@
 """References to blobs, and copies of decoded values.
 
-How values become JSON and back is in `foldlog.core.codec`; where blobs are stored in
-`foldlog.storage.journal`.
+How values become JSON and back is in `foldlog.core.codec`, how a large one is cut in `foldlog.core.parts`;
+where blobs are stored in `foldlog.storage.blobs`.
 """
 
 import hashlib
 from typing import Any, Final
 
 from foldlog.core.ids import is_hash
+from foldlog.core.parts import Pieces
 
 
 class Ref(dict[str, Any]):
     """A reference to a blob: `{"kind": "blob", "hash": "sha256:…", "bytes": n}`, equal to that map.
 
-    `body` holds the blob's JSON until an event that carries the reference commits it; a reference read
-    back from a journal has none, its bytes are in the store. `parts` are the references that stand
-    inside the blob's value.
+    `body` holds the blob's JSON until an event that carries the reference commits it, and `pieces` the
+    same as it will be stored; a reference read back from a journal has neither, its bytes are in the
+    store. `inner` are the references that stand inside the blob's value.
     """
 
-    __slots__ = ("body", "parts")
+    __slots__ = ("body", "inner", "pieces")
 
-    def __init__(self, value: dict[str, Any], body: bytes | None = None, parts: tuple["Ref", ...] = ()) -> None:
+    def __init__(
+        self,
+        value: dict[str, Any],
+        body: bytes | None = None,
+        inner: tuple["Ref", ...] = (),
+        pieces: Pieces | None = None,
+    ) -> None:
         super().__init__(value)
         self.body = body
-        self.parts = parts
+        self.inner = inner
+        self.pieces = pieces
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Ref, (dict(self), self.body, self.parts)
+        return Ref, (dict(self), self.body, self.inner, self.pieces)
 
 
 def is_intact(ref: Ref) -> bool:
@@ -48,7 +56,7 @@ def copy_value(value: Any) -> Any:
     if kind is list:
         return [item if type(item) in _IMMUTABLE else copy_value(item) for item in value]
     if kind is Ref:
-        return Ref(dict(value), value.body, value.parts)
+        return Ref(dict(value), value.body, value.inner, value.pieces)
     if kind is set:
         return set(value)
     return value

@@ -17,6 +17,7 @@ from foldlog.core.rows import KINDS
 from foldlog.core.view import View
 from foldlog.session.recorder import event_of
 from foldlog.storage import journal
+from foldlog.storage.blobs import Reader
 from foldlog.storage.files import make_folder, write_file
 from foldlog.storage.journal import Stream
 
@@ -49,6 +50,7 @@ class _Export:
     def __init__(self, store: "Store", directory: Path, session_id: str) -> None:
         self._store = store
         self._session_id = session_id
+        self._blobs = Reader(store.database)
         self._mode = store.path.stat().st_mode & 0o666
         self._folder_mode = self._mode | (self._mode & 0o444) >> 2
         self._folder = self._make_folders(directory)
@@ -95,8 +97,8 @@ class _Export:
 
     def _put_blob(self, name: str, names: dict[str, None]) -> list[str]:
         """Write a blob unless it is there; the names of the blobs inside it that are not in `names` yet."""
-        body = journal.read_blob(self._store.database, name)
-        if body is None or not is_hash(name):
+        body = self._blobs.read(name) if is_hash(name) else None
+        if body is None:
             return []
         path = self._folder / "blobs" / name
         if write_file(path, [body], self._mode):

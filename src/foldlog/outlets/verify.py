@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 from foldlog.core.chain import digest_of, first_chain, next_chain
 from foldlog.core.codec import decode
-from foldlog.core.errors import FoldlogError
+from foldlog.core.errors import FoldlogError, MissingBlobError
 from foldlog.core.fold import advance
-from foldlog.core.refs import Ref, hash_name
+from foldlog.core.refs import Ref
 from foldlog.core.view import View
 from foldlog.outlets.export import refs_in
 from foldlog.session import checkpoint
 from foldlog.session.recorder import event_of
 from foldlog.storage import journal, tables
+from foldlog.storage.blobs import Reader, check_pieces
 from foldlog.storage.journal import StoredEvent, Stream
 
 if TYPE_CHECKING:
@@ -87,14 +88,14 @@ def verify(store: "Store", *, deep: bool = True) -> Report:
     except FoldlogError as error:
         report.problems.append(Problem(None, None, error.message, _RESTORE))
         return report
-    seen: set[str] = set()
+    reader, seen = Reader(store.database), set[str]()
     for session_id in session_ids:
         report.session_count += 1
         try:
-            _Check(store, report, session_id, seen, deep=deep).run()
+            _Check(store, report, session_id, reader, seen, deep=deep).run()
         except FoldlogError as error:
             report.problems.append(Problem(getattr(error, "position", None), session_id, error.message, _RESTORE))
-    _check_blobs(store, report, deep=deep)
+    _check_blobs(store, report, reader, seen, deep=deep)
     return report
 
 
@@ -113,10 +114,13 @@ def _check_file(store: "Store", report: Report, check: str) -> None:
 class _Check:
     """One session's check."""
 
-    def __init__(self, store: "Store", report: Report, session_id: str, seen: set[str], *, deep: bool) -> None:
+    def __init__(
+        self, store: "Store", report: Report, session_id: str, reader: Reader, seen: set[str], *, deep: bool
+    ) -> None:
         self._store = store
         self._report = report
         self._session_id = session_id
+        self._blobs = reader
         self._seen = seen
         self._deep = deep
         self._view = View()
@@ -170,14 +174,18 @@ class _Check:
             self._check_refs(stored.position, refs_in(event))
 
     def _check_refs(self, position: int, refs: Iterable[Ref]) -> None:
-        """That the blobs an event refers to are there, and those inside them; each looked at once a store."""
+        """That the blobs an event refers to are there and whole, and those inside them; each once a store."""
         todo = list(refs)
         while todo:
             name = todo.pop()["hash"]
             if name in self._seen:
                 continue
             self._seen.add(name)
-            body = journal.read_blob(self._store.database, name)
+            try:
+                body = self._blobs.read(name)
+            except MissingBlobError as error:
+                self._problem(position, error.message)
+                continue
             if body is None:
                 self._problem(position, f"blob {name} is missing")
             elif b'$foldlog"' in body:
@@ -214,11 +222,15 @@ class _Check:
             self._problem(None, "the live view differs from the journal", "open the session again")
 
 
-def _check_blobs(store: "Store", report: Report, *, deep: bool) -> None:
+def _check_blobs(store: "Store", report: Report, reader: Reader, seen: set[str], *, deep: bool) -> None:
+    """The blobs that no event led to, and the pieces that blobs are made of."""
     with store.database.read() as connection:
         names = [row[0] for row in connection.exec_driver_sql("SELECT hash FROM blobs ORDER BY hash")]
+        problems = list(check_pieces(connection)) if deep else []
     report.blob_count = len(names)
-    for name in names if deep else ():
-        body = journal.read_blob(store.database, name)
-        if body is None or hash_name(body) != name:
-            report.problems.append(Problem(None, None, f"blob {name} is damaged", _RESTORE))
+    for name in (name for name in names if deep and name not in seen):
+        try:
+            reader.read(name)
+        except MissingBlobError as error:
+            problems.append(error.message)
+    report.problems += [Problem(None, None, what, _RESTORE) for what in problems]

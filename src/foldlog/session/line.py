@@ -196,9 +196,7 @@ class Line:
 
     def drain(self) -> None:
         """Wait until nothing of this session is on its way, for a holder who has recorded nothing."""
-        if self.pending.events:
-            append = LineAppend(self, [])
-            self.host.committer.submit(append)
-            with contextlib.suppress(FoldlogError):  # those whose events they are hear of it
-                self.host.committer.wait(append)
-        self._check_usable()
+        append = LineAppend(self, [])
+        self.host.committer.submit(append)
+        with contextlib.suppress(FoldlogError):  # those whose events they are hear of it
+            self.host.committer.wait(append)

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
+from weakref import ref
 
 from foldlog.core.codec import decode, encode
 from foldlog.core.errors import (
+    CommitUncertainError,
     CorruptJournalError,
     FoldlogError,
     InvalidEventError,
@@ -68,6 +70,115 @@ class ReservedError(Exception):
         self.recorder = recorder
 
 
+class Hold:
+    """One level of holding a session: `with recorder.hold()`.
+
+    A signal may raise anywhere, even where this is about to be left. The next hold of the thread then finds
+    that the outermost one is gone, and clears up behind it.
+    """
+
+    __slots__ = ("__weakref__", "_depth", "_recorder", "_start")
+
+    def __init__(self, recorder: "Recorder") -> None:
+        self._recorder = recorder
+        self._depth: int | None = None  # how many levels there are around it, once it holds
+        self._start = 0  # the last event when it began
+
+    def __enter__(self) -> "Recorder":
+        recorder = self._recorder
+        recorder.host.database.check_open()
+        with recorder._lock:
+            if recorder._depth and recorder._outermost() is None:
+                recorder._clear_up()
+            recorder._wait_for_turn()
+            self._begin()
+        return recorder
+
+    def try_enter(self) -> bool:
+        """Hold the session if that needs no waiting."""
+        recorder = self._recorder
+        recorder.host.database.check_open()
+        if not recorder._lock.acquire(blocking=False):
+            return False
+        try:
+            if not recorder._is_my_turn():
+                return False
+            self._begin()
+        finally:
+            recorder._lock.release()
+        return True
+
+    def _begin(self) -> None:
+        recorder = self._recorder
+        if recorder._closed or recorder._uncertain is not None:
+            recorder._check_usable()
+        self._start = recorder._tip.event_id
+        if recorder._depth == 0:
+            recorder._outermost = ref(self)
+        self._depth = recorder._depth
+        recorder._lock.acquire()
+        recorder._depth += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        append, after = self.leave(error)
+        if append is not None:
+            self._recorder.host.committer.wait(append)
+        if after:
+            self._recorder.run_after(after)
+
+    def leave(self, error: BaseException | None) -> tuple[LineAppend | None, list[Callable[[], None]]]:
+        """Let go. When that was the outermost hold: what to wait for, and what to run after it."""
+        recorder = self._recorder
+        try:
+            if error is not None:
+                recorder._take_back(self._start)
+                return None, []
+            if self._depth:
+                return None, []
+            extras = recorder._extras or _NOTHING
+            return recorder._submit(wait=extras.waits, joined=extras.joined, also=extras.also), extras.after
+        except FoldlogError:
+            raise
+        except BaseException:
+            recorder._interrupted()
+            raise
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        recorder, depth = self._recorder, self._depth
+        if depth is None:
+            return
+        self._depth = None
+        levels, recorder._depth = recorder._depth - depth, depth
+        if depth == 0:
+            recorder._extras = recorder._lost = None
+        recorder._lock.release()
+        for _ in range(levels - 1):  # of holds inside that were never left
+            recorder._lock.release()
+
+    def reserve(self, owner: object, *, blocking: bool = False) -> bool:
+        """Hold the session beyond this thread, for whoever acts for `owner`; False where others hold it now."""
+        if blocking:
+            self.__enter__()
+        elif not self.try_enter():
+            return False
+        self._recorder.reserved_for = owner
+        self._recorder._lock.release()
+        return True
+
+    def end_reservation(self, error: BaseException | None) -> tuple[LineAppend | None, list[Callable[[], None]]]:
+        """Let go of what `reserve` holds, as `leave`."""
+        recorder = self._recorder
+        recorder._lock.acquire()
+        if self._depth == 0:
+            recorder.reserved_for = None
+            recorder._free.notify_all()
+        return self.leave(error)
+
+
 class Recorder(Line):
     """One session's line of events, and the only way to add to it."""
 
@@ -75,76 +186,39 @@ class Recorder(Line):
         super().__init__(host, stream)
         self._lease = lease
         self._lock = threading.RLock()
-        self._holds: list[int] = []  # the last event when each level of the hold began
+        self._depth = 0  # how many holds there are, one inside the other
+        self._outermost: Callable[[], Hold | None] = lambda: None
         self._extras: _Extras | None = None
         self.reserved_for: object = None  # the task whose batch it is
         self._free = threading.Condition(self._lock)
 
     # Holding.
 
-    def __enter__(self) -> "Recorder":
-        self.enter()
-        return self
+    def hold(self) -> Hold:
+        """A hold on the session, for a `with` block: what it records is committed when the outermost one ends."""
+        return Hold(self)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        append, after = self.leave(error)
-        if append is not None:
-            self.host.committer.wait(append)
-        if after:
-            self.run_after(after)
+    def _is_my_turn(self) -> bool:
+        return self.reserved_for is None or acting_for.get() is self.reserved_for
 
-    def enter(self, *, blocking: bool = True) -> bool:
-        """Hold the session; False where that would mean waiting and `blocking` is false."""
-        self.host.database.check_open()
-        if not self._lock.acquire(blocking):
-            return False
-        if self.reserved_for is not None and (owner := acting_for.get()) is not self.reserved_for:
-            if not blocking:
-                self._lock.release()
-                return False
-            if owner is not None:
-                self._lock.release()
+    def _wait_for_turn(self) -> None:
+        if self.reserved_for is not None and not self._is_my_turn():
+            if acting_for.get() is not None:
                 raise ReservedError(self)
             self._free.wait_for(lambda: self.reserved_for is None)
-        if self._closed or self._uncertain is not None:
-            self._lock.release()
-            self._check_usable()
-        self._holds.append(self._tip.event_id)
-        return True
 
-    def leave(self, error: BaseException | None) -> tuple[LineAppend | None, list[Callable[[], None]]]:
-        """Let go. When that was the outermost hold: what to wait for, and what to run after it."""
-        try:
-            start = self._holds.pop()
-            if error is not None:
-                self._take_back(start)
-            elif not self._holds:
-                extras = self._extras or _NOTHING
-                append = self._submit(wait=extras.waits, joined=extras.joined, also=extras.also)
-                return append, extras.after
-            return None, []
-        finally:
-            if not self._holds:
-                self._extras = self._lost = None
+    def _clear_up(self) -> None:
+        """Give back what a hold has left behind that a signal kept from being left."""
+        levels, self._depth = self._depth, 0
+        self._extras = None
+        self._interrupted()
+        for _ in range(levels):
             self._lock.release()
 
-    def reserve(self, owner: object, *, blocking: bool = False) -> bool:
-        """Hold the session beyond this thread, for whoever acts for `owner`; False where others hold it now."""
-        if not self.enter(blocking=blocking):
-            return False
-        self.reserved_for = owner
-        self._lock.release()
-        return True
-
-    def end_reservation(self, error: BaseException | None) -> tuple[LineAppend | None, list[Callable[[], None]]]:
-        """Let go of what `reserve` holds, as `leave`."""
-        self._lock.acquire()
-        if len(self._holds) == 1:
-            self.reserved_for = None
-            self._free.notify_all()
-        return self.leave(error)
+    def _interrupted(self) -> None:
+        """A signal raised in the middle of a hold: what it recorded may be half done."""
+        if not self.host.database.is_inherited and self._tip.event_id > self._submitted_id:
+            self._give_up(CommitUncertainError("a signal interrupted the session", hint="call reload()"))
 
     def _go_with(self) -> _Extras:
         self._extras = self._extras or _Extras()
@@ -170,7 +244,7 @@ class Recorder(Line):
     @property
     def is_nested(self) -> bool:
         """Whether the caller's hold is inside another, so that nothing is committed when it ends."""
-        return len(self._holds) > 1
+        return self._depth > 1
 
     def close(self) -> None:
         """Refuse further events and give the lease back."""
@@ -254,21 +328,25 @@ class Recorder(Line):
         if callback not in after:
             after.append(callback)
 
+    def settle_down(self) -> None:
+        """Wait until the view shows all there is, for a holder who has recorded nothing."""
+        self.drain()
+        self._check_usable()
+
     def reload(self, load: Callable[[], tuple[View, Head | None]]) -> None:
         """Read the journal again: at opening, and after an uncertain commit."""
         self.host.database.check_open()
         with self._lock:
             if self._closed:
                 self._check_usable()
-            if self._holds:
+            if self._depth:
                 raise InvalidEventError("reload() inside a batch", hint="leave the batch first")
             if not self._lease.is_held:
                 raise StaleWriterError(
                     f"session {self.stream.session_id!r}: this handle was pushed aside by another",
                     hint="close this handle and open the session again",
                 )
-            if self._uncertain is None:
-                self.drain()
+            self.drain()
             view, head = load()
             self._look_at(view)
             self._stand_at(head)

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 from foldlog.core.clock import format_time
 from foldlog.core.errors import (
     AlreadyExistsError,
+    CommitUncertainError,
     FoldlogError,
     InvalidEventError,
     SessionInUseError,
@@ -165,7 +166,7 @@ class Session(Verbs):
         if recover:
             self._left_by = None
         left = lineage.interrupted(self.view) if recover else {"turns": [], "calls": []}
-        with self._recorder as recorder:
+        with self._recorder.hold() as recorder:
             if take_over or any(left.values()):
                 recorder.record("session.recovered", {"interrupted": left, "taken_over_from": overtaken})
             ending = {"status": "interrupted", "ended_at": self._now()}
@@ -203,7 +204,7 @@ class Session(Verbs):
     def _start_below(
         self, edge_type: str, call_type: str, turn_id: RowId | None, call_fields: Row, source: Source | None
     ) -> "Session":
-        with contextlib.ExitStack() as stack, self._recorder as recorder:
+        with contextlib.ExitStack() as stack, self._recorder.hold() as recorder:
             if recorder.is_nested:
                 raise InvalidEventError(
                     f"session {self.id!r}: a child cannot be started inside a batch",
@@ -282,11 +283,11 @@ class Session(Verbs):
 
         Costs what changed since the last one. Inside a batch it happens when the batch has committed.
         """
-        with self._recorder as recorder:
+        with self._recorder.hold() as recorder:
             if recorder.is_nested:
                 recorder.after_commit(self.checkpoint)
                 return
-            recorder.drain()
+            recorder.settle_down()
             self._write_checkpoint(self._writer)
         self._host.checkpointed(self.id)
 
@@ -326,19 +327,16 @@ class Session(Verbs):
         """
         if self._recorder.is_closed or self._host.database.is_inherited:
             return
-        if self._recorder.is_uncertain:
-            self.let_go()  # what is not known cannot be written into tables
-            return
         try:
-            with self._recorder as recorder:
+            with self._recorder.hold() as recorder:
                 if recorder.is_nested:
                     raise InvalidEventError(f"session {self.id!r}: close() inside a batch", hint="leave it first")
-                recorder.drain()
+                recorder.settle_down()
                 with contextlib.suppress(StaleWriterError):  # its events are in the journal, and all there is
                     self._write_checkpoint(self._left_by)
                     self._host.checkpointed(self.id)
-        except StoreClosedError:
-            pass
+        except (StoreClosedError, CommitUncertainError):
+            pass  # what is not known cannot be written into tables
         self.let_go()
 
     def let_go(self) -> None:

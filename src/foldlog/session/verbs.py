@@ -14,12 +14,12 @@ from foldlog.core.codec import decode, encode
 from foldlog.core.errors import (
     InvalidEventError,
     LimitError,
-    MissingBlobError,
     NotSerializableError,
     UnknownRowError,
 )
 from foldlog.core.fold import FOLDED_TYPES, Event
 from foldlog.core.ids import RowId, check_row_id, is_hash
+from foldlog.core.parts import split
 from foldlog.core.preview import project_value
 from foldlog.core.refs import Ref, copy_value, hash_name
 from foldlog.core.rows import LINK_KEYS, Row
@@ -27,7 +27,7 @@ from foldlog.core.view import View
 from foldlog.session import variables
 from foldlog.session.host import Host
 from foldlog.session.recorder import Recorder, own_copy
-from foldlog.storage import journal
+from foldlog.storage import blobs
 
 ChangeFunction = Callable[[Row], Row | None]
 
@@ -76,14 +76,14 @@ class Verbs(ABC):
         >>> event["id"], event["type"], event["tool"]
         (2, 'tool.started', 'grep')
         """
-        with self._recorder as recorder:
+        with self._recorder.hold() as recorder:
             event = recorder.record(type, fields, idempotency_key=idempotency_key, expected_id=expected_id)
         # Nobody else holds on to an annotation, but for one that is found again by its key.
         return event if type not in FOLDED_TYPES and idempotency_key is None else own_copy(event)
 
     def add_event(self, type: str, /, **fields: Any) -> int:
         """Append an annotation: kept in the journal, changes no row; returns its event id."""
-        with self._recorder as recorder:
+        with self._recorder.hold() as recorder:
             event = recorder.record(type, fields)
         found: int = event["id"]
         return found
@@ -102,7 +102,7 @@ class Verbs(ABC):
         ...     session.view.turns[1]["call_ids"]
         [1]
         """
-        return self._recorder
+        return self._recorder.hold()
 
     # Rows.
 
@@ -137,7 +137,7 @@ class Verbs(ABC):
         return self._add("snapshot.added", "snapshot", {"created_at": self._now(), **fields}, None)
 
     def _add(self, event_type: str, kind: str, row: Row, turn_id: RowId | None) -> Row:
-        with self._recorder as recorder:
+        with self._recorder.hold() as recorder:
             row = {"id": recorder.pending.counter(kind) + 1, **row}
             if turn_id is not None:
                 row["turn_id"] = turn_id
@@ -171,7 +171,7 @@ class Verbs(ABC):
                 f"the change for {kind} {row_id!r} is no function", hint="pass keywords, or a function of the row"
             )
         check_row_id(row_id, f"{kind} id")
-        with self._recorder as recorder:
+        with self._recorder.hold() as recorder:
             changes = {**self._changes(kind, row_id, change), **fields}
             if changes:
                 recorder.record(f"{kind}.updated", {f"{kind}_id": row_id, "changes": changes})
@@ -209,7 +209,7 @@ class Verbs(ABC):
             raise InvalidEventError("add_turn_ids() takes ids, one after another", hint="pass a list: [1, 2]")
         check_row_id(turn_id, "turn id")
         values = [check_row_id(value, f"{key} holds") for value in values]
-        with self._recorder as recorder:
+        with self._recorder.hold() as recorder:
             values = recorder.pending.not_listed(turn_id, key, values)
             if values:
                 recorder.record("turn.updated", {"turn_id": turn_id, "changes": {}, "added": {key: values}})
@@ -220,7 +220,7 @@ class Verbs(ABC):
         """Set the session's status (running, stopped or error) and checkpoint; "running" reopens it."""
         if status not in _STATUSES:
             raise InvalidEventError(f"{status!r} is no session status", hint=f"use one of {', '.join(_STATUSES)}")
-        with self._recorder as recorder:
+        with self._recorder.hold() as recorder:
             ended_at = None if status == "running" else self._now()
             recorder.record("session.status", {"status": status, "ended_at": ended_at})
             recorder.after_commit(self.checkpoint)
@@ -234,12 +234,12 @@ class Verbs(ABC):
         fields: dict[str, Any] = {"value_ref": ref}
         if ref["kind"] == "blob":
             fields["value_preview"] = project_value(value)
-        with self._recorder as recorder:
+        with self._recorder.hold() as recorder:
             recorder.record("session.final", fields)
 
     def mark_error(self, error: Any) -> None:
         """End the session in error and checkpoint; an exception is recorded as its type and message."""
-        with self._recorder as recorder:
+        with self._recorder.hold() as recorder:
             recorder.record("session.error", {"error": error_value(error), "ended_at": self._now()})
             recorder.after_commit(self.checkpoint)
 
@@ -275,7 +275,8 @@ class Verbs(ABC):
                 hint="split it, or raise blob_bytes_max in Config(limits=…)",
             )
         name = hash_name(encoded.data)
-        return Ref({"kind": "blob", "hash": name, "bytes": len(encoded.data)}, encoded.data, encoded.refs)
+        pieces = split(encoded.wire, encoded.data)
+        return Ref({"kind": "blob", "hash": name, "bytes": len(encoded.data)}, encoded.data, encoded.refs, pieces)
 
     def read_ref(self, ref: dict[str, Any]) -> Any:
         """The value a reference stands for.
@@ -293,10 +294,9 @@ class Verbs(ABC):
         self._host.database.check_open()
         body = ref.body if isinstance(ref, Ref) else None
         if body is None:
-            body = journal.read_blob(self._host.database, ref["hash"])
+            body = blobs.read(self._host.database, ref["hash"])
         if body is None or hash_name(body) != ref["hash"]:
-            state = "not in this store" if body is None else "damaged"
-            raise MissingBlobError(f"blob {ref['hash']} is {state}", hint="run `foldlog verify` on the store")
+            raise blobs.missing(ref["hash"], "not in this store" if body is None else "damaged")
         return decode(body)
 
     # Variables.
@@ -320,7 +320,7 @@ class Verbs(ABC):
             # A value may nest as deep as is allowed, and then not inside another: each becomes a blob.
             body, summary = variables.capture(values, lambda value: self.value_ref(value, inline_bytes_max=0))
             ref = self.value_ref(body)
-        with self._recorder as recorder:
+        with self._recorder.hold() as recorder:
             row: Row = {
                 "kind": "variables",
                 "message_through_id": recorder.pending.last_row_id("message"),

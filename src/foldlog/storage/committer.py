@@ -27,6 +27,8 @@ from foldlog.storage.sqlite import Database
 # How long a leader waits for the callers that the last commit let go: a share of what that commit took.
 _GATHER_SHARE: Final = 0.5
 _GATHER_S_MAX: Final = 0.001
+# How often those who wait look whether anybody leads. Only a signal makes that necessary.
+_LOOK_AGAIN_S: Final = 0.05
 
 
 class Append(ABC):
@@ -64,14 +66,18 @@ class Append(ABC):
 
 
 class Committer:
-    """The queue of one database's appends, and whose turn it is to commit it."""
+    """The queue of one database's appends, and whose turn it is to commit it.
+
+    Whoever holds `_lead` leads. A signal may raise anywhere in a leader, so a follower never trusts it to
+    be there: it looks again after a while, and what a leader left behind is settled by the next one.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._mutex = threading.Lock()
+        self._lead = threading.Lock()
+        self._mutex = threading.Lock()  # guards the queue and the turnstiles
         self._queue: list[Append] = []
         self._group: list[Append] = []  # being committed
-        self._leader: Append | None = None  # whose caller leads, or was told to
         # For gathering: how many callers the last commit let go, how long it took, whether they are awaited.
         self._released_count = 0
         self._commit_s = 0.0
@@ -90,12 +96,19 @@ class Committer:
 
         Raises the error that kept it from being committed.
         """
-        try:
-            if self._must_lead(append):
-                self._lead()
-        finally:
-            if self._leader is append:
-                self._step_down()
+        while not append.is_done:
+            if self._lead.locked():
+                self._wait_behind(append)
+                if append.is_done:
+                    break
+            try:
+                with self._lead:
+                    if not append.is_done:
+                        self._commit_queue()
+            except BaseException:  # interrupted while leading
+                with self._lead:
+                    self._settle_left_behind()
+                raise
         append.check()
 
     def withdraw(self, line: object, error: FoldlogError) -> None:
@@ -108,30 +121,21 @@ class Committer:
                 append.is_done = True
                 _wake(append)
 
-    def _must_lead(self, append: Append) -> bool:
-        """Wait until an append is done, or until it is its caller's turn to lead."""
-        while True:
-            with self._mutex:
-                if self._leader is None and not append.is_done:
-                    self._leader = append
-                if self._leader is append:
-                    return True
-                if append.is_done:
-                    return False
-                turnstile = append.turnstile = _closed_lock()
-            try:
-                turnstile.acquire()
-            except BaseException:  # interrupted: the append goes its way without its caller
-                with self._mutex:
-                    append.turnstile = None
-                raise
-            if append.is_done and self._leader is not append:
-                return False
+    def _wait_behind(self, append: Append) -> None:
+        """Wait until whoever leads says that an append is done or that its caller is next, or leads no more."""
+        with self._mutex:
+            if append.is_done:
+                return
+            turnstile = append.turnstile = _closed_lock()
+        while not turnstile.acquire(timeout=_LOOK_AGAIN_S):
+            if not self._lead.locked():
+                return
 
     # Leading.
 
-    def _lead(self) -> None:
-        """Commit the queue once."""
+    def _commit_queue(self) -> None:
+        """Commit what is queued, tell everybody, and wake one of those who came meanwhile to lead next."""
+        self._settle_left_behind()
         if 1 < self._released_count > len(self._queue):
             self._gather()
         with self._mutex:
@@ -139,10 +143,19 @@ class Committer:
             self._queue = []
         if len(group) == 1:
             self._commit(group)
-            return
-        started = time.perf_counter()
-        self._commit(group)
-        self._commit_s = time.perf_counter() - started
+        else:
+            started = time.perf_counter()
+            self._commit(group)
+            self._commit_s = time.perf_counter() - started
+        self._release(group)
+
+    def _settle_left_behind(self) -> None:
+        """What a leader that was interrupted left: whether it is committed, only the journal knows."""
+        for append in self._group:
+            if not append.is_done:
+                _fail([append], CommitUncertainError("the commit was interrupted", hint="call reload()"))
+        if self._group:
+            self._release(self._group)
 
     def _gather(self) -> None:
         """Give those whom the last commit let go the moment they need to come back, and no more.
@@ -159,26 +172,18 @@ class Committer:
         with self._mutex:
             self._gathered = None
 
-    def _step_down(self) -> None:
-        """Tell the group how it went and let the first of those who wait lead next, whatever has happened."""
-        group = self._group
-        for append in group:
-            if not append.is_done:
-                # Interrupted between the commit and the fold: only the journal knows.
-                _fail([append], CommitUncertainError("the commit was interrupted", hint="call reload()"))
+    def _release(self, group: list[Append]) -> None:
         with self._mutex:
             self._released_count = len(group)
-            self._group = []
-            self._leader = next((append for append in self._queue if append.turnstile is not None), None)
-            waiting = [append for append in (*group, self._leader) if append is not None and append.turnstile]
+            waiting = [append for append in group if append.turnstile is not None]
+            for append in self._queue:
+                if append.turnstile is not None:
+                    waiting.append(append)  # to lead next
+                    break
         # Outside of it, or the first to wake would wait for it. Nobody new waits for what is done.
-        try:
-            for append in waiting:
-                _wake(append)
-        except BaseException:  # interrupted: nobody may be left behind
-            for append in waiting:
-                _wake(append)
-            raise
+        for append in waiting:
+            _wake(append)
+        self._group = []
 
     def _commit(self, group: list[Append]) -> None:
         """Commit a group; where the events of one line are refused, the others' without them."""

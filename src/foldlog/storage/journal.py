@@ -2,11 +2,12 @@
 
 An append is a list of stamped events, of one session or several, committed in one transaction together
 with the blobs they refer to and the streams they begin. Stamping (ids, times, digests, the chain) is
-done by the session; what events mean is in `foldlog.core.fold`.
+done by the session; what events mean is in `foldlog.core.fold`, how blobs are stored in
+`foldlog.storage.blobs`.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, NamedTuple
@@ -18,11 +19,11 @@ from foldlog.core.errors import (
     CommitUncertainError,
     CorruptJournalError,
     FoldlogError,
-    MissingBlobError,
     StaleWriterError,
     UnknownSessionError,
 )
 from foldlog.core.refs import Ref
+from foldlog.storage import blobs
 from foldlog.storage.faults import is_constraint, is_uncertain, translate
 from foldlog.storage.sqlite import Database
 
@@ -80,7 +81,9 @@ def append(
     `CommitUncertainError`, where the disk failed during the commit itself.
     """
     writing = _Writing(stamped)
-    with database.write() as connection:
+    database.check_open()  # before its lock is touched: in a forked child it may be taken for ever
+    with database.lock:
+        connection = database.writer()
         try:
             if also is None and len(stamped) <= _ROWS_MAX and all(map(_is_plain, stamped)):
                 writing.at_once(connection)
@@ -146,7 +149,7 @@ class _Writing:
                 event.stream.key = cursor.lastrowid
                 self.begun.append(event.stream)
             if event.refs:
-                _store_blobs(connection, event.refs)
+                blobs.store(connection, event.refs)
         connection.executemany(_insert(1), map(self._values_of, self.stamped))
         if also is not None:
             also(connection)
@@ -162,27 +165,6 @@ class _Writing:
             connection.execute("ROLLBACK")
         for stream in self.begun:
             stream.key = None
-
-
-def _store_blobs(connection: sqlite3.Connection, refs: Iterable[Ref]) -> None:
-    """Store the blobs that an event refers to, or see that they are there: a reference never dangles."""
-    todo, done = list(refs), set[str]()
-    while todo:
-        ref = todo.pop()
-        if ref["hash"] in done:
-            continue
-        done.add(ref["hash"])
-        todo += ref.parts
-        if ref.body is not None:
-            connection.execute(
-                "INSERT INTO blobs (hash, bytes, data) VALUES (?, ?, ?) ON CONFLICT (hash) DO NOTHING",
-                (ref["hash"], len(ref.body), ref.body),
-            )
-        elif connection.execute("SELECT 1 FROM blobs WHERE hash = ?", (ref["hash"],)).fetchone() is None:
-            raise MissingBlobError(
-                f"the event refers to blob {ref['hash']}, which is not in this store",
-                hint="a ref belongs to its store: make another with value_ref(value)",
-            )
 
 
 def _refusal(error: sqlite3.Error | FoldlogError, event: Stamped | None) -> FoldlogError:
@@ -348,10 +330,3 @@ def read_feed(
             yield StoredEvent(*row)
         if len(rows) < _PAGE_ROWS:
             return
-
-
-def read_blob(database: Database, name: str) -> bytes | None:
-    """A blob's bytes by its hash, or None."""
-    with database.read() as connection:
-        row = connection.exec_driver_sql("SELECT data FROM blobs WHERE hash = ?", (name,)).first()
-    return bytes(row[0]) if row is not None else None

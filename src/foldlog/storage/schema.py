@@ -1,8 +1,9 @@
 """The tables: what is durable, and what checkpoints make of it.
 
-`durable` (streams, events, blobs) is the history itself: it changes only by the migrations in
-`migrations/`, and a test holds these definitions to them. `projection` is rebuilt from the journal
-whenever its form changes, never migrated. SQL views over the tables are in `foldlog.storage.sql_views`.
+`durable` (streams, events, and blobs with the parts and lists they are made of) is the history itself:
+it changes only by the migrations in `migrations/`, and a test holds these definitions to them.
+`projection` is rebuilt from the journal whenever its form changes, never migrated. SQL views over the
+tables are in `foldlog.storage.sql_views`.
 """
 
 from typing import Any, Final
@@ -25,8 +26,8 @@ from sqlalchemy import (
 # "fold" in ASCII: what makes a SQLite file a foldlog store.
 APPLICATION_ID: Final = 0x666F6C64
 # The schema's number (PRAGMA user_version) and the Alembic revision that brings a store to it.
-SCHEMA_NUMBER: Final = 2
-REVISION: Final = "0002"
+SCHEMA_NUMBER: Final = 3
+REVISION: Final = "0003"
 
 durable = MetaData()
 projection = MetaData()
@@ -67,6 +68,25 @@ blobs = Table(
     Column("hash", Text, primary_key=True),
     Column("bytes", Integer, nullable=False),
     Column("data", LargeBinary, nullable=False),
+)
+
+parts = Table(
+    "parts",
+    durable,
+    Column("part_id", Integer, primary_key=True),
+    Column("hash", LargeBinary, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    UniqueConstraint("hash", name="uq_parts_hash"),
+)
+
+lists = Table(
+    "lists",
+    durable,
+    Column("list_id", Integer, primary_key=True),
+    Column("hash", LargeBinary, nullable=False),
+    Column("prefix_id", Integer, ForeignKey("lists.list_id")),
+    Column("items", LargeBinary, nullable=False),
+    UniqueConstraint("hash", name="uq_lists_hash"),
 )
 
 # UPDATE and DELETE on the history are refused by the database itself.

@@ -48,8 +48,7 @@ os.register_at_fork(after_in_child=_after_fork)
 class Database:
     """One SQLite file: a held writer connection under a lock, and a pool of read-only ones.
 
-    `write()` gives the writer; whoever has it is the only writer of this process. All methods raise
-    `FoldlogError`s only.
+    Whoever holds `lock` is the only writer of this process. All methods raise `FoldlogError`s only.
     """
 
     def __init__(self, path: Path, *, durability: str = "full", read_only: bool = False) -> None:
@@ -58,10 +57,9 @@ class Database:
         self.read_only = read_only
         self._generation = _process_generation
         self._closed = False
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._writer: Connection | None = None
         self._driver: sqlite3.Connection | None = None
-        self._held = _Held(self)
         self._readers = self._engine(self._connect_reader, "BEGIN", READ_CONNECTIONS_MAX)
         self._glances = self._engine(self._connect_reader, "BEGIN", 0)
         self._writers = self._engine(self._connect_writer, "BEGIN IMMEDIATE", 1)
@@ -139,15 +137,24 @@ class Database:
         """Raise unless this handle may write."""
         self._alive()
 
-    def write(self) -> "_Held":
-        """The driver's writer connection, held for a `with` block: for statements that commit by themselves."""
-        return self._held
+    def writer(self) -> sqlite3.Connection:
+        """The driver's writer connection, for statements that commit by themselves; only while `lock` is held."""
+        if self._driver is None or self._closed or self._generation != _process_generation:
+            self.check_writable()
+        return self._driver  # type: ignore[return-value]  # check_writable() has raised where it is None
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """The driver's writer connection, held."""
+        self.check_open()
+        with self.lock:
+            yield self.writer()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One write transaction: committed when the block ends, rolled back when it raises."""
         self.check_open()
-        with self._lock, translated(f"writing {self.path}"), self._alive().begin() as transaction:
+        with self.lock, translated(f"writing {self.path}"), self._alive().begin() as transaction:
             yield transaction.connection
 
     @contextmanager
@@ -172,7 +179,7 @@ class Database:
         """Close every connection; closing twice is fine."""
         if self._closed or self.is_inherited:
             return
-        with self._lock:
+        with self.lock:
             self._closed = True
             # The writer last: the last connection to close takes the -wal file away, if it may write.
             self._readers.dispose()
@@ -180,27 +187,6 @@ class Database:
                 self._writer.close()
                 self._writer = self._driver = None
             self._writers.dispose()
-
-
-class _Held:
-    """The writer connection under its lock. A class of its own because every append passes through it."""
-
-    __slots__ = ("_database",)
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def __enter__(self) -> sqlite3.Connection:
-        database = self._database
-        database.check_open()
-        database._lock.acquire()
-        if database._closed or database._driver is None:
-            database._lock.release()
-            database.check_writable()
-        return database._driver  # type: ignore[return-value]  # check_writable() has raised where it is None
-
-    def __exit__(self, *_: object) -> None:
-        self._database._lock.release()
 
 
 def driver_of(connection: Connection) -> sqlite3.Connection:

@@ -1,0 +1,345 @@
+"""Blobs: large values by their hash, what they have in common stored once.
+
+A row of `blobs` is a value's JSON in which large sub-values stand as markers. A row of `parts` is such a
+sub-value. A row of `lists` is a list: another list that it begins with, and the items that follow. Rows
+are only ever added, in the transaction of the event that refers to the value, and refer only to rows that
+were there before them. How a value is cut is in `foldlog.core.parts`; nothing here reads JSON.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection
+
+from foldlog.core.errors import MissingBlobError
+from foldlog.core.parts import (
+    LIST,
+    PART,
+    SPLIT_DEPTH_MAX,
+    Cut,
+    List,
+    Marker,
+    Part,
+    Pieces,
+    cut,
+    hash_text,
+    markers,
+    pack,
+    unpack,
+)
+from foldlog.core.refs import Ref, hash_name
+from foldlog.storage.sqlite import Database
+
+_T = TypeVar("_T")
+
+# Names or ids asked for in one statement.
+_CHUNK: Final = 500
+# The first look for a list's prefix is at its last runs: a list mostly grows by a few items.
+_FIRST_CHUNK: Final = 4
+# Levels of markers inside markers that a stored value can have, and then some.
+_LEVELS_MAX: Final = SPLIT_DEPTH_MAX + 2
+# What a reader of many blobs keeps of them.
+_KEPT_BYTES_MAX: Final = 64 * 1024 * 1024
+# More than any value may take; a row that claims more is damaged.
+_BYTES_MAX: Final = 2**30
+
+_PARTS: Final = "SELECT part_id, data FROM parts WHERE part_id IN ({})"
+# UNION, not UNION ALL: a chain that leads back into itself, which is damage, ends.
+_LISTS: Final = (
+    "WITH RECURSIVE chain (list_id) AS (SELECT list_id FROM lists WHERE list_id IN ({}) UNION "
+    "SELECT prefix_id FROM chain JOIN lists ON lists.list_id = chain.list_id WHERE prefix_id IS NOT NULL) "
+    "SELECT lists.list_id, prefix_id, items FROM chain JOIN lists ON lists.list_id = chain.list_id"
+)
+
+
+def missing(name: str, state: str) -> MissingBlobError:
+    """The error for a blob that cannot be given."""
+    return MissingBlobError(f"blob {name} is {state}", hint="run `foldlog verify` on the store")
+
+
+# Storing.
+
+
+def store(connection: sqlite3.Connection, refs: Iterable[Ref]) -> None:
+    """Store the blobs that an event refers to, or see that they are there: a reference never dangles.
+
+    Inside the caller's transaction; nothing is remembered beyond it.
+    """
+    todo, done = list(refs), set[str]()
+    while todo:
+        ref = todo.pop()
+        name = ref["hash"]
+        if name in done:
+            continue
+        done.add(name)
+        todo += ref.inner
+        if connection.execute("SELECT 1 FROM blobs WHERE hash = ?", (name,)).fetchone() is not None:
+            continue
+        if ref.body is None:
+            raise MissingBlobError(
+                f"the event refers to blob {name}, which is not in this store",
+                hint="a ref belongs to its store: make another with value_ref(value)",
+            )
+        text = ref.body if ref.pieces is None else _Writer(connection).text(ref.pieces)
+        connection.execute("INSERT INTO blobs (hash, bytes, data) VALUES (?, ?, ?)", (name, len(ref.body), pack(text)))
+
+
+class _Writer:
+    """Stores the pieces of one value."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._part_ids: dict[bytes, int] = {}
+
+    def text(self, pieces: Pieces) -> bytes:
+        """The text of pieces; what was cut out is stored first, so that its marker has an id."""
+        self._find_parts(pieces)
+        return self._text(pieces)
+
+    def _text(self, pieces: Pieces) -> bytes:
+        return b"".join([piece if isinstance(piece, bytes) else self._marker(piece) for piece in pieces])
+
+    def _marker(self, piece: Part | List) -> bytes:
+        if isinstance(piece, Part):
+            return Marker(PART, self._part(piece)).text
+        return Marker(LIST, self._list(piece)).text
+
+    def _find_parts(self, pieces: Iterable[object]) -> None:
+        names = {piece.name for piece in pieces if isinstance(piece, Part)} - self._part_ids.keys()
+        if names:
+            self._part_ids |= self._known("SELECT hash, part_id FROM parts WHERE hash IN ({})", list(names))
+
+    def _known(self, sql: str, names: list[bytes]) -> dict[bytes, int]:
+        found: dict[bytes, int] = {}
+        for chunk in _chunks(names):
+            found.update(self._connection.execute(sql.format(_marks(chunk)), chunk).fetchall())
+        return found
+
+    def _part(self, part: Part) -> int:
+        part_id = self._part_ids.get(part.name)
+        if part_id is None:
+            data = pack(self.text(part.pieces))
+            part_id = self._insert("INSERT INTO parts (hash, data) VALUES (?, ?)", (part.name, data))
+            self._part_ids[part.name] = part_id
+        return part_id
+
+    def _list(self, found: List) -> int:
+        """The id of a list; what of it is not stored yet is."""
+        start, list_id = self._stored_prefix(found.names)
+        self._find_parts(piece for pieces in found.runs[start:] for piece in pieces)
+        # A later list may begin with the whole runs of this one: a row ends with them.
+        for stop in sorted({found.whole_count, len(found.runs)}):
+            if stop > start:
+                items = b",".join([self._text(pieces) for pieces in found.runs[start:stop]])
+                list_id = self._insert(
+                    "INSERT INTO lists (hash, prefix_id, items) VALUES (?, ?, ?)",
+                    (found.names[stop - 1], list_id, pack(b"[" + items + b"]")),
+                )
+                start = stop
+        assert list_id is not None  # noqa: S101  (a list has items)
+        return list_id
+
+    def _stored_prefix(self, names: list[bytes]) -> tuple[int, int | None]:
+        """How many runs of a list are stored as a list, and its id; looked for from the end."""
+        stop, size = len(names), _FIRST_CHUNK
+        while stop > 0:
+            start = max(0, stop - size)
+            found = self._known("SELECT hash, list_id FROM lists WHERE hash IN ({})", names[start:stop])
+            for index in range(stop - 1, start - 1, -1) if found else ():
+                if names[index] in found:
+                    return index + 1, found[names[index]]
+            stop, size = start, min(size * 8, _CHUNK)
+        return 0, None
+
+    def _insert(self, sql: str, values: tuple[Any, ...]) -> int:
+        row_id = self._connection.execute(sql, values).lastrowid
+        assert row_id is not None  # noqa: S101  (a row was added)
+        return row_id
+
+
+def _chunks(values: list[_T]) -> Iterator[list[_T]]:
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
+
+
+def _marks(values: list[Any]) -> str:
+    return ", ".join("?" * len(values))
+
+
+# Reading.
+
+
+def read(database: Database, name: str) -> bytes | None:
+    """A blob's value as canonical JSON, by its hash; see `Reader.read`."""
+    return Reader(database).read(name)
+
+
+def _text(data: object) -> bytes:
+    if not isinstance(data, bytes):
+        if not isinstance(data, memoryview):
+            raise TypeError("a column is not of the type it was written as")
+        data = bytes(data)  # as some drivers give it
+    return unpack(data)
+
+
+def _items(data: object) -> bytes:
+    text = _text(data)
+    if len(text) < 3 or text[:1] != b"[" or text[-1:] != b"]":
+        raise ValueError("the items are no list")
+    return text[1:-1]
+
+
+class Reader:
+    """Reads blobs, one or many: what they have in common is read once, within bounds of memory."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._forget()
+
+    def _forget(self) -> None:
+        self._parts: dict[int, Cut] = {}
+        self._lists: dict[int, tuple[int | None, Cut]] = {}
+        self._kept_bytes = 0
+
+    def read(self, name: str) -> bytes | None:
+        """A blob's value as canonical JSON, by its hash; None where there is no such blob.
+
+        Costs in the order of the value. Raises `MissingBlobError` where what it is made of is missing or
+        damaged.
+        """
+        with self._database.read() as connection:
+            row = connection.exec_driver_sql("SELECT data, bytes FROM blobs WHERE hash = ?", (name,)).first()
+            if row is None:
+                return None
+            try:
+                found = cut(_text(row[0]))
+                self._fetch(connection, found)
+                body = self._put_together(found, min(row[1], _BYTES_MAX))
+            except (ValueError, TypeError, KeyError):
+                body = None
+        if body is None or self._kept_bytes > _KEPT_BYTES_MAX:
+            self._forget()  # after damage, too: of some rows that were read, not all they lead to was
+        if body is None or hash_name(body) != name:
+            raise missing(name, "damaged")
+        return body
+
+    def _fetch(self, connection: Connection, found: Cut) -> None:
+        """Read the rows that markers lead to: a few statements for each level of them."""
+        level = [found]
+        for _ in range(_LEVELS_MAX):
+            wanted = {marker for one in level for marker in markers(one)}
+            level = []
+            parts = [marker.id for marker in wanted if marker.kind == PART and marker.id not in self._parts]
+            for part_id, data in _rows(connection, _PARTS, parts):
+                level.append(self._keep(_text(data)))
+                self._parts[part_id] = level[-1]
+            lists = [marker.id for marker in wanted if marker.kind == LIST and marker.id not in self._lists]
+            for list_id, prefix_id, data in _rows(connection, _LISTS, lists):
+                if list_id not in self._lists:
+                    level.append(self._keep(_items(data)))
+                    self._lists[list_id] = (prefix_id, level[-1])
+            if not level:
+                return
+        raise ValueError("pieces inside pieces without end")
+
+    def _keep(self, text: bytes) -> Cut:
+        self._kept_bytes += len(text)
+        return cut(text)
+
+    def _put_together(self, found: Cut, bytes_max: int) -> bytes:
+        out: list[bytes] = []
+        size = 0
+        # Every row that belongs to a value brings at least one byte, on each level.
+        steps_left = _LEVELS_MAX * bytes_max
+        stack = [iter(found)]
+        while stack:
+            for piece in stack[-1]:
+                if not isinstance(piece, Marker):
+                    size += len(piece)
+                    out.append(piece)
+                    continue
+                inside, row_count = self._inside(piece)
+                steps_left -= row_count
+                if size > bytes_max or steps_left < 0 or len(stack) > _LEVELS_MAX:
+                    raise ValueError("more than the value has")
+                stack.append(iter(inside))
+                break
+            else:
+                stack.pop()
+        return b"".join(out)
+
+    def _inside(self, marker: Marker) -> tuple[Cut, int]:
+        """What a marker stands for, and how many rows that took."""
+        if marker.kind == PART:
+            return self._parts[marker.id], 1
+        chain: list[Cut] = []
+        at: int | None = marker.id
+        while at is not None:
+            at, items = self._lists[at]
+            chain.append(items)
+            if len(chain) > len(self._lists):
+                raise ValueError("a list that begins with itself")
+        inside: Cut = []
+        before = b"["
+        for items in reversed(chain):
+            inside.append(before)
+            inside += items
+            before = b","
+        inside.append(b"]")
+        return inside, len(chain)
+
+
+def _rows(connection: Connection, sql: str, ids: list[int]) -> Iterator[tuple[Any, ...]]:
+    for chunk in _chunks(ids):
+        yield from connection.exec_driver_sql(sql.format(_marks(chunk)), tuple(chunk)).fetchall()
+
+
+# Checking.
+
+
+def check_pieces(connection: Connection) -> Iterator[str]:
+    """What is wrong with parts and lists: damaged, without what they refer to, or referred to by nothing."""
+    names: dict[Marker, bytes] = {}
+    for kind, sql in ((PART, "SELECT part_id, hash FROM parts"), (LIST, "SELECT list_id, hash FROM lists")):
+        names |= {Marker(kind, row_id): name for row_id, name in connection.exec_driver_sql(sql)}
+    used: set[Marker] = set()
+    for part_id, name, data in connection.exec_driver_sql("SELECT part_id, hash, data FROM parts ORDER BY part_id"):
+        try:
+            text = _text(data)
+            used.update(markers(cut(text)))
+            state = hashlib.sha256()
+            hash_text(state, text, names)
+            if state.digest() != name:
+                yield f"part {part_id} is damaged"
+        except (ValueError, TypeError, KeyError):
+            yield f"part {part_id} is damaged"
+    yield from _check_lists(connection, names, used)
+    for (data,) in connection.exec_driver_sql("SELECT data FROM blobs"):
+        try:
+            used.update(markers(cut(_text(data))))
+        except (ValueError, TypeError):
+            continue  # told of where the blob is read
+    for kind in (PART, LIST):
+        unused = sorted(marker.id for marker in names.keys() - used if marker.kind == kind)
+        if unused:
+            yield f"{kind.decode()}s that belong to no value: {', '.join(map(str, unused[:5]))} ({len(unused)} in all)"
+
+
+def _check_lists(connection: Connection, names: dict[Marker, bytes], used: set[Marker]) -> Iterator[str]:
+    states: dict[int | None, Any] = {}
+    sql = "SELECT list_id, prefix_id, hash, items FROM lists ORDER BY list_id"
+    for list_id, prefix_id, name, data in connection.exec_driver_sql(sql):
+        try:
+            text = _items(data)
+            used.update(markers(cut(text)))
+            state = hashlib.sha256(b"[") if prefix_id is None else states[prefix_id].copy()
+            if prefix_id is not None:
+                used.add(Marker(LIST, prefix_id))
+                state.update(b",")
+            hash_text(state, text, names)
+            states[list_id] = state
+            if state.digest() != name:
+                yield f"list {list_id} is damaged"
+        except (ValueError, TypeError, KeyError):
+            yield f"list {list_id} is damaged"
