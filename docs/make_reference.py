@@ -45,7 +45,9 @@ INTERNAL: Final[dict[str, frozenset[str]]] = {
 }  # fmt: skip
 
 # The same for the classes of foldlog.aio.
-AIO_INTERNAL: Final = frozenset({"owner", "turn_of", "in_turn", "breathe", "record", "run", "send", "throw"})
+AIO_INTERNAL: Final = frozenset(
+    {"owner", "turn_of", "check_loop", "in_turn", "breathe", "record", "run", "send", "throw"}
+)
 
 HANDED_OUT: Final = (TurnScope, CallScope, RecordedEvent, Report, Problem)
 
