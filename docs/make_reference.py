@@ -45,7 +45,9 @@ INTERNAL: Final[dict[str, frozenset[str]]] = {
 }  # fmt: skip
 
 # The same for the classes of foldlog.aio.
-AIO_INTERNAL: Final = frozenset({"owner", "turn_of", "in_turn", "breathe", "record", "run", "send", "throw"})
+AIO_INTERNAL: Final = frozenset(
+    {"owner", "turn_of", "check_loop", "in_turn", "breathe", "record", "run", "send", "throw"}
+)
 
 HANDED_OUT: Final = (TurnScope, CallScope, RecordedEvent, Report, Problem)
 
@@ -89,7 +91,7 @@ _AIO_HEAD: Final = (
     "Made from the signatures and docstrings of the package by `docs/make_reference.py`; do not edit. Everything "
     "here is imported from `foldlog.aio`. What a verb does is said at its synchronous counterpart on the "
     "[API page](api.md), how to use it in the [guide](../guides/asyncio.md). What returns an `Opening` is awaited or "
-    "used with `async with`; what returns an `AsyncIterator` is used with `async for`; all other methods but `batch()` are "
+    "used with `async with`; what returns an `AsyncIterator`, with `async for`; all other methods but `batch()` are "
     "awaited."
 )
 

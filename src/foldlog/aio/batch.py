@@ -53,6 +53,7 @@ class Batch:
             self._release()
         if append is not None:
             await self._session.store.commits.durable(append)
+            append.check()
         if after:
             await self._session.run(partial(recorder.run_after, after))
 

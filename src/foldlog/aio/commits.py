@@ -8,14 +8,11 @@ which commits it, with what other threads have submitted, through the store's on
 import asyncio
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import TypeAlias
 
 from foldlog.storage.committer import Append, Committer
 
-
-class _Waiter(NamedTuple):
-    append: Append
-    future: asyncio.Future[None]
+_Waiter: TypeAlias = tuple[Append, asyncio.Future[None]]
 
 
 class Commits:
@@ -28,20 +25,19 @@ class Commits:
         self._latest: asyncio.Future[None] | None = None
         self._watching: list[asyncio.Future[None]] = []
 
-    async def durable(self, append: Append) -> None:
-        """Return when an append, submitted on this loop, is durable; raise the error that kept it from it.
+    def durable(self, append: Append) -> asyncio.Future[None]:
+        """What to await until an append, submitted on this loop, is durable or has failed: `append.check()` says.
 
-        A task that is cancelled here changes nothing about the append.
+        A task that is cancelled there changes nothing about the append.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        self._latest = future
-        self._new.append(_Waiter(append, future))
-        if len(self._new) == 1:
+        future = self._latest = loop.create_future()
+        new = self._new
+        new.append((append, future))
+        if len(new) == 1:
             # After every task that can run now has submitted its own: one commit for all, one thread awake.
             loop.call_soon(self.hand_over)
-        await future
-        append.check()
+        return future
 
     async def settled(self) -> bool:
         """Wait for the commits that are under way; False where there are none."""
@@ -74,9 +70,9 @@ class Commits:
             # Appends are committed in the order of submission, so that the last one done is nearly always
             # all done; where another thread leads, or some have failed, it may be before others.
             with contextlib.suppress(Exception):  # each append has its own error
-                self._committer.wait(waiters[-1].append)
-            _tell([waiter.future for waiter in waiters if waiter.append.is_done])
-            waiters = [waiter for waiter in waiters if not waiter.append.is_done]
+                self._committer.wait(waiters[-1][0])
+            _tell([future for append, future in waiters if append.is_done])
+            waiters = [waiter for waiter in waiters if not waiter[0].is_done]
 
     def close(self) -> None:
         """End the thread, once it has done what it has."""

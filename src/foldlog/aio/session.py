@@ -88,7 +88,7 @@ class Session:
 
     async def record(self, verb: Callable[[], T], light: bool) -> T:
         """Run a verb that records, here if it is `light` and nobody holds the session, else in a thread."""
-        owner = self.store.owner()
+        self.store.check_loop()
         recorder = self.recorder
         while len(recorder.pending.events) >= _PENDING_MAX and recorder.reserved_for is None:
             if not await self.store.commits.settled():
@@ -97,7 +97,7 @@ class Session:
         reserved_for = recorder.reserved_for
         if reserved_for is None:
             held = self._record_here(verb) if light else None
-        elif reserved_for is owner:
+        elif reserved_for is (owner := self.store.owner()):
             held = self._record_in_batch(verb, owner) if light else None
         else:
             async with self.store.turn_of(recorder):
@@ -109,6 +109,7 @@ class Session:
         found, append, after = held
         if append is not None:
             await self.store.commits.durable(append)
+            append.check()
         else:
             await self.store.breathe()
         if after:

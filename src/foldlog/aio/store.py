@@ -98,16 +98,22 @@ class Store:
 
     # What sessions need.
 
-    def owner(self) -> object:
-        """For whom the caller acts: its task. Raises in another loop than the one that uses the store."""
+    def check_loop(self) -> None:
+        """Raise in another loop than the one that uses the store."""
         loop = asyncio.get_running_loop()
-        if self.sync.database.is_inherited:
-            self.sync.database.check_open()
         if loop is not self._loop:
             self._use(loop)
-        return acting_for.get() or asyncio.current_task() or loop
+
+    def owner(self) -> object:
+        """For whom the caller acts: its task. Raises in another loop than the one that uses the store."""
+        if self.sync.database.is_inherited:
+            self.sync.database.check_open()
+        self.check_loop()
+        return acting_for.get() or asyncio.current_task() or self._loop
 
     def _use(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self.sync.database.is_inherited:
+            self.sync.database.check_open()
         if self._loop is not None and self._loop.is_running():
             raise StoreError(
                 f"{self.path} is used by another event loop",
