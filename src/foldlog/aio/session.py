@@ -44,8 +44,8 @@ class Session:
     Made by `store.start_session()`, `store.open_session()` and their kin. `async with` leaves it as
     "stopped", or as "error" with the exception, a cancellation included.
 
-    A task that is cancelled while it awaits a verb leaves no event half done: the event is committed, or
-    it is not there at all. Its text in `view` says which.
+    A task that is cancelled while it awaits a verb leaves no event half done: it is committed, or it is
+    not there at all.
 
     >>> async def main():
     ...     async with foldlog.aio.open(folder / "history.db") as store:
