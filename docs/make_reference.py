@@ -40,6 +40,7 @@ INTERNAL: Final[dict[str, frozenset[str]]] = {
         {
             "session_row", "row", "row_count", "turn_ids", "turn_lists", "counter", "carry_out", "moment", "read_row",
             "running_ids", "edge_calls", "last_turn", "totals", "take_changed", "give_back", "copy", "restore",
+            "have_lists", "revision", "standing", "stored_entries", "on",
         }
     ),
 }  # fmt: skip

@@ -177,11 +177,11 @@ def _interpret(steps: list[tuple[str, int, int]]) -> list[Event]:
     return model.events
 
 
-def event_lists(max_size: int = 40) -> st.SearchStrategy[list[Event]]:
+def event_lists(max_size: int = 40, *, min_size: int = 0) -> st.SearchStrategy[list[Event]]:
     """Valid histories of one session."""
     numbers = st.integers(0, 60)
     steps = st.tuples(st.sampled_from(_STEPS), numbers, numbers)
-    return st.lists(steps, max_size=max_size).map(_interpret)
+    return st.lists(steps, min_size=min_size, max_size=max_size).map(_interpret)
 
 
 class Stored:

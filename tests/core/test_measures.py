@@ -275,3 +275,25 @@ def test_calls_are_counted_by_what_they_are() -> None:
 )
 def test_which_calls_lead_to_a_child(call: dict[str, Any], answer: Any) -> None:
     assert is_edge(call) is answer
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        {"id": 1, "type": "leaf", "usage": {"input_tokens": 2}},
+        {"id": 1, "type": "leaf"},
+        {"id": 1, "type": "root", "usage": {"input_tokens": 1}, "cost": {"usd": 0.5}},
+        {"id": 1, "type": "leaf", "cache": None},
+        {"id": 1, "type": "child", "child_session_id": "demo/child-0001"},
+        {"id": 1, "type": "leaf", "child_session_id": "demo/child-0001", "cache_request": {}},
+    ],
+)
+def test_replacing_a_call_is_taking_one_out_and_putting_one_in(new: dict[str, Any]) -> None:
+    old = {"id": 1, "type": "leaf", "usage": {"input_tokens": 1}}
+    replaced, fresh = Totals(), Totals()
+    replaced.add(old)
+    replaced.replace(old, new)
+    fresh.add(new)
+    assert replaced == fresh
+    replaced.replace(new, new | {"status": "ok"})
+    assert replaced == fresh

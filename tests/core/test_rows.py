@@ -1,5 +1,6 @@
 """The parts of a view: id lists, and which rows join them."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -95,3 +96,46 @@ def test_a_reset_lets_go_of_the_users_lists_only() -> None:
     apply_link(found, {}, Link(1, "", "reset", []))
     assert set(found) == set(LINK_KEYS)
     assert found["call_ids"].ids == [1]
+
+
+def unread(first: list[Any]) -> tuple[IdList, list[int]]:
+    reads: list[int] = []
+
+    def read() -> list[Any]:
+        reads.append(1)
+        return list(first)
+
+    return IdList.unread(read, threading.RLock()), reads
+
+
+def test_an_unread_list_grows_without_being_read() -> None:
+    ids, reads = unread([1, 2])
+    ids.join(3)
+    assert (ids.derived, reads) == (True, [])
+    assert (ids.ids, ids.known, ids.ids, reads) == ([1, 2, 3], {1, 2, 3}, [1, 2, 3], [1])
+
+
+@pytest.mark.parametrize(
+    ("link", "after", "derived"),
+    [
+        (Link(1, "call_ids", "add", [2, 9]), [1, 2, 9], False),
+        (Link(1, "call_ids", "add", [2]), [1, 2], True),
+        (Link(1, "call_ids", "set", [1, 2]), [1, 2], True),
+        (Link(1, "call_ids", "set", [2]), [2], False),
+        (Link(1, "call_ids", "pin", []), [1, 2], False),
+        (Link(1, "call_ids", "join", [3]), [1, 2, 3], True),
+    ],
+)
+def test_an_unread_list_is_changed_like_one_that_was_read(link: Link, after: list[int], derived: bool) -> None:
+    found = lists() | {"call_ids": unread([1, 2])[0]}
+    apply_link(found, {}, link)
+    assert (found["call_ids"].ids, found["call_ids"].derived) == (after, derived)
+
+
+def test_a_list_that_was_read_twice_at_once_is_settled_once() -> None:
+    ids, _ = unread([1])
+    ids.join(2)
+    ids.settle([1])
+    ids.settle([1])
+    assert ids.ids == [1, 2]
+    assert ids.copy().ids == [1, 2]

@@ -31,7 +31,7 @@ def read(database: Database, kind: str, session_id: str = "demo") -> list[Any]:
 def test_rows_are_read_back_in_order_with_their_events(database: Database, writer: Any, kind: str) -> None:
     tables.write_rows(writer, f"{kind}s", [row(kind, seq) for seq in (3, 1, 2)])
     with database.read() as connection:
-        found = tables.read_rows(connection, kind, "demo")
+        found = list(tables.read_rows(connection, kind, "demo"))
     assert [(decode(data)["id"], first, last, seq) for data, first, last, seq in found] == [
         (1, 2, 3, 1), (2, 3, 4, 2), (3, 4, 5, 3),
     ]  # fmt: skip
@@ -49,6 +49,52 @@ def test_numbers_and_names_are_ids_of_their_own(database: Database, writer: Any)
     assert [one["id"] for one in read(database, "call")] == [1, "a", "0x1"]
     kinds = writer.execute("SELECT typeof(id) FROM calls ORDER BY seq").fetchall()
     assert kinds == [("integer",), ("text",), ("text",)]
+
+
+def test_one_row_is_read_by_its_id_and_type_of_id(database: Database, writer: Any) -> None:
+    rows = [row_columns("call", "demo", Entry({"id": row_id}, 4, 5, seq)) for seq, row_id in enumerate((1, "a"), 1)]
+    tables.write_rows(writer, "calls", rows)
+    with database.read() as connection:
+        assert tables.read_row(connection, "call", "demo", 1) == ('{"id":1}', 4, 5, 1)
+        assert tables.read_row(connection, "call", "demo", "a") == ('{"id":"a"}', 4, 5, 2)
+        assert tables.read_row(connection, "call", "demo", 2) is None
+        assert tables.read_row(connection, "call", "other", 1) is None
+
+
+def test_what_runs_is_found_by_its_own_small_index(database: Database, writer: Any) -> None:
+    for kind in ("call", "turn"):
+        rows = [row(kind, seq, status=("ok", "running")[seq % 2]) for seq in range(1, 6)]
+        tables.write_rows(writer, f"{kind}s", [*rows, row(kind, 9, session_id="other", status="running")])
+        with database.read() as connection:
+            found = [seq for *_, seq in tables.read_rows(connection, kind, "demo", running=True)]
+            (plan,) = connection.exec_driver_sql(
+                f"EXPLAIN QUERY PLAN SELECT data FROM {kind}s WHERE session_id = 'demo' AND status = 'running' "
+                "ORDER BY seq"
+            ).all()
+        assert found == [1, 3, 5]
+        assert f"ix_{kind}s_running" in plan[3]
+
+
+def test_the_rows_that_joined_turns_are_read_in_order(database: Database, writer: Any) -> None:
+    roles = ("assistant", "tool", "user", "observation")
+    rows = [row("message", seq, role=roles[seq % 4], turn_id=(1, "t", None)[seq % 3]) for seq in range(1, 13)]
+    tables.write_rows(writer, "messages", reversed(rows))
+    with database.read() as connection:
+        found = tables.read_joined(connection, "message", "demo", through=12, roles=("tool", "observation"))
+        assert found == [("t", 1, 2), (1, 3, 4), ("t", 7, 8), (1, 9, 10)]
+        assert tables.read_joined(connection, "message", "demo", through=8, turn_id="t") == [
+            ("t", 1, 2), ("t", 4, 5), ("t", 7, 8),
+        ]  # fmt: skip
+        assert tables.read_joined(connection, "message", "demo", through=0) == []
+
+
+def test_the_calls_of_edges_are_read_whole(database: Database, writer: Any) -> None:
+    calls = [Entry({"id": row_id, "type": "child", "n": seq}, 1, 2, seq) for seq, row_id in enumerate((9, "a", 2))]
+    tables.write_rows(writer, "calls", [row_columns("call", "demo", one) for one in calls] + [row("call", 7)])
+    tables.write_rows(writer, "tree", [tree_columns("demo", one) for one in reversed(calls)])
+    with database.read() as connection:
+        found = [(decode(data)["id"], *place) for data, *place in tables.read_edge_calls(connection, "demo")]
+    assert found == [(9, 1, 2, 0), ("a", 1, 2, 1), (2, 1, 2, 2)]
 
 
 def test_sessions_do_not_see_each_others_rows(database: Database, writer: Any) -> None:
@@ -81,6 +127,8 @@ def test_edges_are_read_in_call_order_and_forgotten_one_by_one(database: Databas
 def test_a_session_that_never_checkpointed_has_no_row(database: Database) -> None:
     with database.read() as connection:
         assert tables.read_session(connection, "demo") is None
+        assert tables.read_standing(connection, "demo") is None
+        assert tables.read_usage(connection, "demo") is None
         assert tables.read_below(connection, "final", "data", "demo") == []
         assert tables.read_sessions(connection) == []
 
@@ -95,6 +143,7 @@ def test_who_writes_a_session_is_stored_with_it(database: Database, writer: Any)
         tables.write_rows(writer, "sessions", [session_row("demo", writer=who), session_row("other", writer="me")])
         with database.read() as connection:
             found = tables.read_session(connection, "demo")
+            assert tables.read_standing(connection, "demo") == 3
         assert found is not None
         assert (found["writer"], found["checkpoint_event_id"]) == (who, 3)
         assert tables.read_writers(writer) == {"demo": who, "other": "me"}

@@ -27,6 +27,7 @@ from foldlog.core.refs import Ref, is_intact
 
 TAG: Final = "$foldlog"
 _TAG_END: Final = b'$foldlog"'
+_TAG_END_TEXT: Final = _TAG_END.decode()
 # A user's key that is TAG, with any number of '$' more in front, is written with one '$' more.
 _TAG_LIKE: Final = re.compile(r"\$+foldlog")
 # Documents nest deeper than values; Python's own limit differs from version to version.
@@ -304,9 +305,9 @@ def decode(data: bytes | str) -> Any:
     Raises `CorruptJournalError` for bytes that `encode` cannot have written.
     """
     try:
-        raw = data.encode() if isinstance(data, str) else data
-        wire = orjson.loads(raw)
-        return _untag(wire) if _TAG_END in raw else wire
+        wire = orjson.loads(data)
+        tagged = _TAG_END_TEXT in data if isinstance(data, str) else _TAG_END in data
+        return _untag(wire) if tagged else wire
     except (ValueError, TypeError, ArithmeticError, KeyError, AttributeError, RecursionError) as error:
         raise CorruptJournalError(
             f"stored JSON cannot be read ({type(error).__name__})",

@@ -8,6 +8,8 @@ type than the column's is left NULL there and stays whole in `data`. The tables 
 from collections.abc import Callable
 from typing import Any, Final
 
+import orjson
+
 from foldlog.core.codec import encode
 from foldlog.core.documents import Node, edge_of
 from foldlog.core.errors import FoldlogError
@@ -33,6 +35,8 @@ def _real(value: Any) -> float | None:
 
 def _id(value: Any) -> RowId | None:
     # What cannot be the id of a row is no column: SQLite would make a number of the text "12".
+    if value is None:
+        return None
     try:
         return check_row_id(value, "")
     except FoldlogError:
@@ -154,7 +158,9 @@ def usage_columns(node: Node) -> Columns:
             found[f"{name}_{tokens}"] = usage[tokens].get("known")
         found[f"{name}_usd"] = _real(cost["usd"].get("known"))
     found["child_call_count"] = node.totals.edge_count
-    return {**found, "data": dump({**document, "sums": node.totals.dump()})}
+    # Numbers and words of our own: plain JSON already, which need not be looked through.
+    data = orjson.dumps({**document, "sums": node.totals.dump()}, option=orjson.OPT_SORT_KEYS)
+    return {**found, "data": data.decode()}
 
 
 def tree_columns(session_id: str, entry: Entry) -> Columns:

@@ -59,12 +59,20 @@ class _Tree:
 
 
 def node_of(view: View) -> Node:
-    """The node of a folded session."""
+    """The node of a folded session; O(edges)."""
+    view.edge_calls()  # what is not in memory is read before the fold is kept out
+    view.last_turn()
     with view.held():
-        return _node_of(view)
+        node = facts_of(view)
+        node.edges = [edge_of(call) for call in view.edge_calls()]
+    return node
 
 
-def _node_of(view: View) -> Node:
+def facts_of(view: View) -> Node:
+    """The node of a folded session without its edges: its own facts and sums; O(1).
+
+    Hold the view (`View.held`) for all of it to be of one moment.
+    """
     session = view.session_row()
     turn = view.last_turn() or {}
     ref, preview = view._final
@@ -76,7 +84,6 @@ def _node_of(view: View) -> Node:
         session_id=session.get("id"),
         status=session.get("status"),
         totals=view.totals.copy(),
-        edges=[edge_of(call) for call in view.edge_calls()],
         turn_count=view.row_count("turn"),
         latest_turn_id=turn.get("id"),
         eval_count=view.row_count("eval"),

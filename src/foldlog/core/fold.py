@@ -32,7 +32,10 @@ class State(Protocol):
         """How many rows of a kind there are."""
 
     def turn_ids(self) -> list[RowId]:
-        """All turns."""
+        """All turns, their lists at hand."""
+
+    def have_lists(self, turn_id: RowId) -> None:
+        """See that a turn's lists are at hand: carrying out a change reads nothing."""
 
 
 def fold(events: Iterable[Event]) -> View:
@@ -99,9 +102,9 @@ def _need(event: Event, *keys: str) -> None:
 
 
 def _need_map(event: Event, key: str, *inner: str) -> Row:
-    _need(event, key)
-    found = event[key]
+    found = event.get(key)
     if type(found) is not dict:
+        _need(event, key)
         raise InvalidEventError(f"{event['type']}: {key!r} is not a map", hint=f"pass {key}={{…}}")
     for name in inner:
         if name not in found:
@@ -113,20 +116,26 @@ def _need_map(event: Event, key: str, *inner: str) -> Row:
 
 def _new_row(state: State, event: Event, change: Change, kind: str, *inner: str) -> Row:
     row = _need_map(event, kind, "id", *inner)
-    row_id = check_row_id(row["id"], f"{event['type']}: {kind} id")
+    row_id = row["id"]
+    if type(row_id) is not int or not 0 <= row_id < 2**63:
+        check_row_id(row_id, f"{event['type']}: {kind} id")
     if state.row(kind, row_id) is not None:
         raise InvalidEventError(
             f"{event['type']}: {kind} {row_id!r} is already there",
             hint=f"leave the id out and the session gives the next {kind} its own",
         )
     _check_status(event, row)
-    _check_turn(state, event, row.get("turn_id"))
-    _count(change, kind, row_id)
+    turn_id = row.get("turn_id")
+    if turn_id is not None:
+        _known_row(state, event, "turn", turn_id)
+    if type(row_id) is int:
+        change.counters[kind] = row_id
     return row
 
 
 def _known_row(state: State, event: Event, kind: str, row_id: Any) -> Row:
-    check_row_id(row_id, f"{event['type']}: {kind} id")
+    if type(row_id) is not int or not 0 <= row_id < 2**63:
+        check_row_id(row_id, f"{event['type']}: {kind} id")
     row = state.row(kind, row_id)
     if row is None:
         raise UnknownRowError(
@@ -142,19 +151,16 @@ def _check_turn(state: State, event: Event, turn_id: Any) -> None:
 
 
 def _check_status(event: Event, row: Row) -> None:
-    if type(row.get("status", "")) is not str and row["status"] is not None:
+    status = row.get("status")
+    if status is not None and type(status) is not str:
         raise InvalidEventError(f"{event['type']}: a status is a str", hint="running, ok, final, error, or your own")
 
 
-def _count(change: Change, kind: str, row_id: RowId) -> None:
-    if isinstance(row_id, int):
-        change.counters[kind] = row_id
-
-
-def _split_lists(event: Event, row: Row, turn_id: RowId, change: Change) -> Row:
+def _split_lists(state: State, event: Event, row: Row, turn_id: RowId, change: Change) -> Row:
     """A turn's row without its lists, which become links of their own."""
-    if not any(key in row for key in LINK_KEYS):
+    if _LISTS.isdisjoint(row):
         return row
+    state.have_lists(turn_id)
     for key in LINK_KEYS:
         if key in row:
             _check_ids(event, key, row[key])
@@ -235,6 +241,7 @@ def _plan_session_restored(state: State, event: Event, change: Change) -> None:
 
 
 _RESTORABLE: Final = frozenset(COUNTERS) - {"event"}
+_LISTS: Final = frozenset(LINK_KEYS)
 _MESSAGE_KEYS: Final = ("assistant_message_ids", "observation_message_ids")
 
 
@@ -243,26 +250,24 @@ def _plan_message_added(state: State, event: Event, change: Change) -> None:
     if type(row["role"]) is not str:
         raise InvalidEventError("message.added: a message's role is a str", hint="user, assistant, tool, or your own")
     change.puts.append(("message", row["id"], row))
-    turn_id = row.get("turn_id")
-    if turn_id is None:
-        return
     _join(change, "message", row)
-    if row["role"] == "user":
+    turn_id = row.get("turn_id")
+    if turn_id is not None and row["role"] == "user":
         turn = _known_row(state, event, "turn", turn_id)
         if turn.get("user_message_id") is None:
             change.puts.append(("turn", turn_id, {**turn, "user_message_id": row["id"]}))
 
 
 def _join(change: Change, kind: str, row: Row) -> None:
-    key = link_key(kind, row)
-    if key is not None and row.get("turn_id") is not None:
-        change.links.append(Link(row["turn_id"], key, "join", [row["id"]]))
+    turn_id = row.get("turn_id")
+    if turn_id is not None and (key := link_key(kind, row)) is not None:
+        change.links.append(Link(turn_id, key, "join", [row["id"]]))
 
 
 def _plan_turn_started(state: State, event: Event, change: Change) -> None:
     row = _new_row(state, event, change, "turn")
     turn_id = row["id"]
-    change.puts.append(("turn", turn_id, _split_lists(event, row, turn_id, change)))
+    change.puts.append(("turn", turn_id, _split_lists(state, event, row, turn_id, change)))
     change.session = {
         **state.session_row(), "turn_count": state.row_count("turn") + 1, "latest_turn_id": turn_id
     }  # fmt: skip
@@ -275,11 +280,13 @@ def _plan_turn_updated(state: State, event: Event, change: Change) -> None:
     changes = _changes(event, turn_id)
     _check_status(event, changes)
     if changes:
-        change.puts.append(("turn", turn_id, row | _split_lists(event, changes, turn_id, change)))
+        change.puts.append(("turn", turn_id, row | _split_lists(state, event, changes, turn_id, change)))
     added = event.get("added", {})
     if type(added) is not dict:
         raise InvalidEventError("turn.updated: added is not a map", hint="pass added={list name: [ids]}")
     row = row | changes
+    if added:
+        state.have_lists(turn_id)
     for key, ids in added.items():
         _check_ids(event, key, ids)
         if row.get(key) is not None:
@@ -301,7 +308,7 @@ def _plan_turn_put(state: State, event: Event, change: Change) -> None:
     _known_row(state, event, "turn", row["id"])
     _check_status(event, row)
     change.links.append(Link(row["id"], "", "reset", []))
-    change.puts.append(("turn", row["id"], _split_lists(event, row, row["id"], change)))
+    change.puts.append(("turn", row["id"], _split_lists(state, event, row, row["id"], change)))
 
 
 def _plan_call_started(state: State, event: Event, change: Change) -> None:
@@ -313,7 +320,10 @@ def _plan_call_started(state: State, event: Event, change: Change) -> None:
 
 
 def _count_child(state: State, change: Change, row: Row) -> None:
-    number = child_number(state.session_row()["id"], row.get("child_session_id"))
+    child = row.get("child_session_id")
+    if child is None:
+        return
+    number = child_number(state.session_row()["id"], child)
     if number:
         change.counters["child"] = number
 
@@ -344,8 +354,10 @@ def _replace_call(state: State, event: Event, change: Change, old: Row, row: Row
         # The call moves: its old turn keeps the list it had, its new one names it.
         _check_turn(state, event, after)
         if before is not None:
+            state.have_lists(before)
             change.links.append(Link(before, "call_ids", "pin", []))
         if after is not None:
+            state.have_lists(after)
             change.links.append(Link(after, "call_ids", "add", [row["id"]]))
     change.puts.append(("call", row["id"], row))
     _count_child(state, change, row)

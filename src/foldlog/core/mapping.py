@@ -48,8 +48,7 @@ class Rows(Mapping[RowId, Row]):
         return iter([row_id for row_id, _ in self._source.moment(self._kind)])
 
     def __len__(self) -> int:
-        with self._source.held():
-            return self._source.row_count(self._kind)
+        return self._source.row_count(self._kind)
 
     def __contains__(self, row_id: object) -> bool:
         with self._source.held():

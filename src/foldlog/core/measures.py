@@ -26,6 +26,9 @@ TOKEN_ALIASES: Final[dict[str, tuple[str, ...]]] = {
 }
 COST_ALIASES: Final = ("usd",)
 
+# All that a call's part in the sums is made from.
+_SUMMED_KEYS: Final = ("type", "usage", "cost", "cache", "cache_request", "child_session_id")
+
 # No count of tokens and no sum of money is this large; what is, is no number we can vouch for.
 _NUMBER_MAX: Final = 2**63
 _SCALE_BITS: Final = 1074
@@ -34,8 +37,10 @@ _SCALE: Final = 1 << _SCALE_BITS
 
 def is_edge(call: Row) -> bool:
     """Whether a call leads to a child session, by its type or by naming one."""
+    if call.get("child_session_id") is not None:
+        return True
     kind = call.get("type")
-    return (isinstance(kind, str) and kind in _EDGE_TYPES) or call.get("child_session_id") is not None
+    return isinstance(kind, str) and kind in _EDGE_TYPES
 
 
 def first_number(group: object, aliases: tuple[str, ...]) -> int | float | None:
@@ -47,9 +52,15 @@ def first_number(group: object, aliases: tuple[str, ...]) -> int | float | None:
     if isinstance(group, dict):
         for alias in aliases:
             value = group.get(alias)
-            if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _NUMBER_MAX:
-                return value
+            if value is not None and is_number(value) and -_NUMBER_MAX < value < _NUMBER_MAX:
+                return value  # type: ignore[no-any-return]
     return None
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is an int or a float, and no bool."""
+    kind = type(value)
+    return kind is int or kind is float or (isinstance(value, (int, float)) and kind is not bool)
 
 
 @dataclass(slots=True)
@@ -69,8 +80,9 @@ class Measure:
         if isinstance(value, int):
             self.whole += sign * value
         else:
+            # The denominator is a power of two.
             numerator, denominator = value.as_integer_ratio()
-            self.scaled += sign * numerator * (_SCALE // denominator)
+            self.scaled += (sign * numerator) << (_SCALE_BITS + 1 - denominator.bit_length())
             self.float_count += sign
 
     def merge(self, other: "Measure") -> None:
@@ -148,21 +160,27 @@ class Group:
     def add(self, call: Row, sign: int = 1) -> None:
         """Put a call's part in, or take it out again with `sign=-1`."""
         self.call_count += sign
-        usage, cache = call.get("usage"), call.get("cache")
+        usage, cost = call.get("usage"), call.get("cost")
         if usage:
-            for name, measure in self.tokens.items():
-                measure.add(first_number(usage, TOKEN_ALIASES[name]), sign)
-        self.usd.add(first_number(call.get("cost"), COST_ALIASES), sign)
+            for name, aliases in TOKEN_ALIASES.items():
+                value = first_number(usage, aliases)
+                if value is not None:
+                    self.tokens[name].add(value, sign)
+        if cost:
+            self.usd.add(first_number(cost, COST_ALIASES), sign)
         if "cache" in call or "cache_request" in call:
-            status = cache.get("status") if isinstance(cache, dict) else None
-            self.cache_call_count += sign
-            self.cache_hit_count += sign * (status == "hit")
-            self.cache_miss_count += sign * (status == "miss")
-            self.cache_unknown_count += sign * (status is None or status == "unknown")
-            cached = first_number(cache, TOKEN_ALIASES["cached_tokens"])
-            if cached is None:
-                cached = first_number(usage, TOKEN_ALIASES["cached_tokens"])
-            self.cache_tokens.add(cached, sign)
+            self._add_cache(call.get("cache"), usage, sign)
+
+    def _add_cache(self, cache: Any, usage: Any, sign: int) -> None:
+        status = cache.get("status") if isinstance(cache, dict) else None
+        self.cache_call_count += sign
+        self.cache_hit_count += sign * (status == "hit")
+        self.cache_miss_count += sign * (status == "miss")
+        self.cache_unknown_count += sign * (status is None or status == "unknown")
+        cached = first_number(cache, TOKEN_ALIASES["cached_tokens"])
+        if cached is None:
+            cached = first_number(usage, TOKEN_ALIASES["cached_tokens"])
+        self.cache_tokens.add(cached, sign)
 
     def merge(self, other: "Group") -> None:
         """Add another group's sums to this one's."""
@@ -255,15 +273,25 @@ class Totals:
 
     def add(self, call: Row, sign: int = 1) -> None:
         """Put a call's part in, or take it out again with `sign=-1`."""
-        kind = call.get("type") if isinstance(call.get("type"), str) else None
+        kind = call.get("type")
         self.call_count += sign
-        if kind in ROOT_TYPES:
-            self.root.add(call, sign)
-        elif kind in LEAF_TYPES:
-            self.leaf.add(call, sign)
-        self.edge_count += sign * is_edge(call)
-        self.spawned_count += sign * (kind in SPAWNED_TYPES)
-        self.attached_count += sign * (kind in ATTACHED_TYPES)
+        if isinstance(kind, str):
+            if kind in LEAF_TYPES:
+                self.leaf.add(call, sign)
+            elif kind in ROOT_TYPES:
+                self.root.add(call, sign)
+            elif kind in SPAWNED_TYPES:
+                self.spawned_count += sign
+            elif kind in ATTACHED_TYPES:
+                self.attached_count += sign
+        if is_edge(call):
+            self.edge_count += sign
+
+    def replace(self, old: Row, new: Row) -> None:
+        """Put a call's new part in the place of its old one; most updates change nothing that is summed."""
+        if any(old.get(key) is not new.get(key) or (key in old) is not (key in new) for key in _SUMMED_KEYS):
+            self.add(old, -1)
+            self.add(new)
 
     def copy(self) -> "Totals":
         """Sums of their own."""

@@ -4,6 +4,8 @@ No rules are here: what an event may do is in `foldlog.core.fold`, how changes a
 is in `foldlog.core.view`.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from foldlog.core.ids import RowId
@@ -18,19 +20,26 @@ KEEP: Final = object()
 
 # A turn's lists that the fold keeps, and which rows join them.
 LINK_KEYS: Final = ("assistant_message_ids", "observation_message_ids", "eval_ids", "call_ids")
-_ROLE_KEYS: Final = {
+LINK_KINDS: Final = {
+    "assistant_message_ids": "message",
+    "observation_message_ids": "message",
+    "eval_ids": "eval",
+    "call_ids": "call",
+}
+ROLE_KEYS: Final = {
     "assistant": "assistant_message_ids",
     "observation": "observation_message_ids",
     "tool": "observation_message_ids",
 }
+_KIND_KEYS: Final = {"eval": "eval_ids", "call": "call_ids"}
 
 
 def link_key(kind: str, row: Row) -> str | None:
     """The list of its turn that a row joins, or None."""
     if kind == "message":
         role = row.get("role")
-        return _ROLE_KEYS.get(role) if isinstance(role, str) else None
-    return {"eval": "eval_ids", "call": "call_ids"}.get(kind)
+        return ROLE_KEYS.get(role) if isinstance(role, str) else None
+    return _KIND_KEYS.get(kind)
 
 
 class Entry(NamedTuple):
@@ -49,18 +58,70 @@ class IdList:
     events, and so need not be stored; anything else that an event makes of it is kept as it is.
     """
 
-    __slots__ = ("derived", "ids", "known")
+    __slots__ = ("_ids", "_known", "_lock", "_read", "derived")
 
     def __init__(self, ids: list[Any] | None = None, *, derived: bool = True) -> None:
-        self.ids: list[Any] = ids if ids is not None else []
-        self.known = set(self.ids)
+        self._ids: list[Any] = ids if ids is not None else []
+        self._known = set(self._ids)
+        self._read: Callable[[], list[Any]] | None = None
+        self._lock: AbstractContextManager[Any] | None = None
         self.derived = derived
+
+    @classmethod
+    def unread(cls, read: Callable[[], list[Any]], lock: AbstractContextManager[Any]) -> "IdList":
+        """A derived list whose first ids are read when they are asked for; it grows without that.
+
+        `lock` is held by whoever makes it grow, and is not while `read` runs.
+        """
+        ids = cls()
+        ids._read, ids._lock = read, lock
+        return ids
+
+    @property
+    def ids(self) -> list[Any]:
+        """The ids, in order; not to be changed."""
+        self.read()
+        return self._ids
+
+    @property
+    def known(self) -> set[Any]:
+        """The ids, to look them up; not to be changed."""
+        self.read()
+        return self._known
+
+    def read(self) -> None:
+        """Have the ids in memory."""
+        read = self._read
+        if read is not None:
+            self.settle(read())
+
+    def settle(self, first: list[Any]) -> None:
+        """Put what was read before what has joined since, unless that was done meanwhile."""
+        if self._lock is not None:
+            with self._lock:
+                if self._read is not None:
+                    self._ids = first + self._ids
+                    self._known = set(self._ids)
+                    self._read = None
 
     def add(self, value: Any) -> None:
         """Append an id unless it is there."""
         if value not in self.known:
             self.known.add(value)
-            self.ids.append(value)
+            self._ids.append(value)
+
+    def join(self, value: Any) -> None:
+        """Append the id of a new row; only a list that is not derived may hold it already."""
+        if not self.derived:
+            self.add(value)
+        else:
+            self._ids.append(value)
+            self._known.add(value)
+
+    def pin(self) -> None:
+        """Keep the list as it is, whatever becomes of the rows."""
+        self.read()
+        self.derived = False
 
     def copy(self) -> "IdList":
         """A list of its own."""
@@ -95,10 +156,13 @@ def apply_link(links: dict[str, IdList], row: Row, link: Link) -> Row:
         if ids.ids != link.ids:
             links[link.key] = IdList(list(link.ids), derived=False)
     elif link.how == "pin":
-        ids.derived = False
+        ids.pin()
+    elif link.how == "join":
+        for value in link.ids:
+            ids.join(value)
     else:
-        if link.how == "add" and not all(value in ids.known for value in link.ids):
-            ids.derived = False
+        if not all(value in ids.known for value in link.ids):
+            ids.pin()
         for value in link.ids:
             ids.add(value)
     return row

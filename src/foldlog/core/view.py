@@ -3,7 +3,7 @@
 Rows are plain dicts behind mappings from id to row, in the order of their first events. A reader gets
 copies and sees one moment even while other threads append; the fold replaces rows and never mutates
 them. What an event does to a view is decided in `foldlog.core.fold`; here it is only carried out, each
-change in O(1).
+change in O(1). Which rows are in memory, and where the others come from, is in `foldlog.core.kept`.
 
 A turn's id lists are not part of its stored row: they are kept as growing lists beside it (a turn of
 10,000 calls would otherwise be copied 10,000 times) and put together when the row is read.
@@ -12,34 +12,26 @@ A turn's id lists are not part of its stored row: they are kept as growing lists
 import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Self
 
+from foldlog.core.base import Base, Standing
 from foldlog.core.ids import RowId
+from foldlog.core.kept import KeptRows
 from foldlog.core.mapping import Rows
-from foldlog.core.measures import Totals, is_edge
+from foldlog.core.measures import Totals
 from foldlog.core.refs import copy_value
-from foldlog.core.rows import (
-    COUNTERS,
-    KEEP,
-    KINDS,
-    LINK_KEYS,
-    Change,
-    Changed,
-    Entry,
-    IdList,
-    Link,
-    Row,
-    apply_link,
-    forget_lists,
-    link_key,
-)
+from foldlog.core.rows import KEEP, KINDS, LINK_KEYS, Change, Changed, Entry, IdList, Row, link_key
 
 
-class View:
+class View(KeptRows):
     """The folded state of one session; read it freely from any thread.
 
     `session` is its row; `messages`, `turns`, `evals`, `calls` and `snapshots` map ids to rows in the
     order of their first events. Everything handed out is a copy.
+
+    The view of a session that was opened from a store reads a row from the store when it is first asked
+    for it, and shows one moment all the same. Once the store is closed, rows that were not read raise
+    `StoreClosedError`; `load()` reads all of them before.
 
     >>> from foldlog import fold
     >>> view = fold([
@@ -52,19 +44,10 @@ class View:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._entries: dict[str, dict[RowId, Entry]] = {kind: {} for kind in KINDS}
-        self._links: dict[RowId, dict[str, IdList]] = {}
+        super().__init__(threading.RLock())
         self._session: Row = {}
-        self._counters = dict.fromkeys(COUNTERS, 0)
         self._final: tuple[Any, Any] = (None, None)
         self._error: Any = None
-        self._running: dict[str, dict[RowId, None]] = {"turn": {}, "call": {}}
-        self._edges: dict[RowId, None] = {}
-        self._totals = Totals()
-        self._changed: dict[str, dict[RowId, None]] = {kind: {} for kind in KINDS}
-        self._messages_replaced = False
-        self._edges_gone: dict[RowId, None] = {}
 
     # What readers use.
 
@@ -126,6 +109,7 @@ class View:
 
     def document(self) -> dict[str, Any]:
         """The whole view as one plain value: rows as lists, in order."""
+        self.load()
         with self._lock:
             found: dict[str, Any] = {"session": self._session}
             for kind in KINDS:
@@ -134,6 +118,12 @@ class View:
             copied: dict[str, Any] = copy_value(found)
         return copied
 
+    def load(self) -> Self:
+        """Read all rows that were not read yet, so that the view outlives its store; returns the view."""
+        for kind in KINDS:
+            self._read_kind(kind)
+        return self
+
     def __eq__(self, other: object) -> bool:
         """Whether two views show the same."""
         return self.document() == other.document() if isinstance(other, View) else NotImplemented
@@ -141,7 +131,7 @@ class View:
     __hash__ = None  # type: ignore[assignment]  # a view changes
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{len(entries)} {kind}s" for kind, entries in self._entries.items())
+        counts = ", ".join(f"{count} {kind}s" for kind, count in self._counts.items())
         return f"<View of {self._session.get('id')!r} at event {self._counters['event']}: {counts}>"
 
     # What the fold reads: the State of `foldlog.core.fold`.
@@ -152,25 +142,26 @@ class View:
 
     def row(self, kind: str, row_id: RowId) -> Row | None:
         """A row as stored, without a turn's lists, not to be changed."""
-        entry = self._entries[kind].get(row_id)
+        entry = self._entry(kind, row_id)
         return entry.row if entry is not None else None
 
     def row_count(self, kind: str) -> int:
         """How many rows of a kind there are."""
-        return len(self._entries[kind])
+        with self._lock:
+            return self._counts[kind]
 
     def turn_ids(self) -> list[RowId]:
-        """The ids of all turns, in order."""
+        """The ids of all turns, in order; their lists are at hand then."""
+        self._read_kind("turn")
         return list(self._entries["turn"])
 
     def last_row_id(self, kind: str) -> RowId | None:
         """The id of the row added last, or None."""
-        with self._lock:
-            entries = self._entries[kind]
-            return next(reversed(entries)) if entries else None
+        return self._last_ids[kind]
 
     def turn_lists(self, turn_id: RowId) -> dict[str, IdList]:
         """A turn's lists themselves, not to be changed."""
+        self._entry("turn", turn_id)
         return self._links[turn_id]
 
     def counter(self, name: str) -> int:
@@ -182,9 +173,10 @@ class View:
     def carry_out(self, change: Change) -> None:
         """Make one planned change: O(1) but for what the event itself carries."""
         with self._lock:
-            self._counters["event"] = change.event_id
+            counters = self._counters
+            counters["event"] = change.event_id
             for name, value in change.counters.items():
-                self._counters[name] = max(self._counters[name], value)
+                counters[name] = max(counters[name], value)
             if change.messages is not None:
                 self._replace_messages(change.messages, change.event_id)
             for kind, row_id, row in change.puts:
@@ -193,64 +185,17 @@ class View:
                 self._link(link, change.event_id)
             if change.session is not None:
                 self._session = change.session
+                self._revisions["session"] = change.event_id
             if change.final_ref is not KEEP:
                 self._final = (change.final_ref, change.preview)
             if change.error is not KEEP:
                 self._error = change.error
 
-    def _put(self, kind: str, row_id: RowId, row: Row, event_id: int) -> None:
-        entries = self._entries[kind]
-        old = entries.get(row_id)
-        if old is None:
-            entries[row_id] = Entry(row, event_id, event_id, len(entries) + 1)
-            if kind == "turn":
-                self._links[row_id] = {key: IdList() for key in LINK_KEYS}
-        else:
-            entries[row_id] = Entry(row, old.first_event_id, event_id, old.seq)
-            if kind == "turn":
-                forget_lists(self._links[row_id], row)
-        self._changed[kind][row_id] = None
-        self._index(kind, row_id, row, old.row if old is not None else None)
-
-    def _index(self, kind: str, row_id: RowId, row: Row, old: Row | None = None) -> None:
-        """Keep sums, edges and the set of running rows in step with a row."""
-        running = self._running.get(kind)
-        if running is not None:
-            if row.get("status") == "running":
-                running[row_id] = None
-            else:
-                running.pop(row_id, None)
-        if kind == "call":
-            if old is not None:
-                self._totals.add(old, -1)
-            self._totals.add(row)
-            if is_edge(row):
-                self._edges[row_id] = None
-            elif row_id in self._edges:
-                del self._edges[row_id]
-                self._edges_gone[row_id] = None
-
-    def _link(self, link: Link, event_id: int) -> None:
-        turns, links = self._entries["turn"], self._links[link.turn_id]
-        entry = turns[link.turn_id]
-        row = apply_link(links, entry.row, link)
-        # A derived list is not stored with its turn, so its growing does not change the stored row.
-        if link.how != "reset" and not links[link.key].derived:
-            turns[link.turn_id] = entry._replace(row=row, last_event_id=event_id)
-            self._changed["turn"][link.turn_id] = None
-
-    def _replace_messages(self, messages: list[Row], event_id: int) -> None:
-        rows = {row["id"]: row for row in messages}
-        self._entries["message"] = {
-            row_id: Entry(row, event_id, event_id, seq) for seq, (row_id, row) in enumerate(rows.items(), 1)
-        }
-        self._changed["message"] = dict.fromkeys(rows)
-        self._messages_replaced = True
-
     # What checkpoint, recovery and documents read.
 
     def moment(self, kind: str) -> list[tuple[RowId, Entry]]:
         """All entries of a kind at one moment, in order, turns with their lists; rows not to be changed."""
+        self._read_kind(kind)
         with self._lock:
             entries = self._entries[kind]
             if kind != "turn":
@@ -261,6 +206,10 @@ class View:
 
     def read_row(self, kind: str, row_id: RowId) -> Row | None:
         """A copy of a row as readers see it, a turn with its lists, or None."""
+        if kind == "turn":
+            self.have_lists(row_id)
+        else:
+            self._entry(kind, row_id)
         with self._lock:
             entry = self._entries[kind].get(row_id)
             if entry is None:
@@ -269,16 +218,16 @@ class View:
             copied: Row = copy_value(entry.row)
             return self._whole(row_id, copied) if kind == "turn" else copied
 
-    def _whole(self, turn_id: RowId, row: Row) -> Row:
-        return {**row, **{key: list(ids.ids) for key, ids in self._links[turn_id].items()}}
-
     def running_ids(self, kind: str) -> list[RowId]:
-        """The ids of the turns or calls that are running."""
+        """The ids of the turns or calls that are running, in order."""
+        self._read_running(kind)
         with self._lock:
-            return list(self._running[kind])
+            entries = self._entries[kind]
+            return sorted(self._running[kind], key=lambda row_id: entries[row_id].seq)
 
     def edge_calls(self) -> list[Row]:
         """The calls that lead to child sessions, in call order, not to be changed."""
+        self._read_edges()
         with self._lock:
             entries = [self._entries["call"][call_id] for call_id in self._edges]
         return [entry.row for entry in sorted(entries, key=lambda entry: entry.seq)]
@@ -288,6 +237,10 @@ class View:
         turn_id = self.last_row_id("turn")
         return None if turn_id is None else self.row("turn", turn_id)
 
+    def revision(self, part: str) -> int:
+        """The last event since the view was made that changed rows of this kind, or the `session`; else 0."""
+        return self._revisions[part]
+
     def held(self) -> AbstractContextManager[Any]:
         """Keep the fold out for a block that must see one moment."""
         return self._lock
@@ -296,6 +249,18 @@ class View:
     def totals(self) -> Totals:
         """The session's own sums, not to be changed."""
         return self._totals
+
+    def standing(self) -> Standing:
+        """The parts that are no rows, not to be changed; hold the view for all of it to be of one moment."""
+        return Standing(
+            session=self._session,
+            counters=dict(self._counters),
+            final=self._final,
+            error=self._error,
+            counts=dict(self._counts),
+            last_ids=dict(self._last_ids),
+            totals=self._totals,
+        )
 
     def take_changed(self) -> Changed:
         """The rows changed since the last call, as they are to be stored; forgets that they changed."""
@@ -320,25 +285,39 @@ class View:
             self._messages_replaced |= changed.messages_replaced
             self._edges_gone |= dict.fromkeys(changed.edges_gone)
 
-    def _stored(self, kind: str, row_id: RowId) -> Entry:
-        entry = self._entries[kind][row_id]
-        if kind != "turn":
-            return entry
-        kept = {key: list(ids.ids) for key, ids in self._links[row_id].items() if not ids.derived}
-        return entry._replace(row=entry.row | kept) if kept else entry
-
     # Making one from another, or from stored rows.
 
     def copy(self) -> "View":
         """A view of its own that shows the same; O(rows)."""
+        self.load()
         with self._lock:
-            entries = {kind: self.moment(kind) for kind in KINDS if kind != "turn"}
-            entries["turn"] = [(turn_id, self._stored("turn", turn_id)) for turn_id in self._entries["turn"]]
-            other = View.restore(self._session, dict(self._counters), self._final, self._error, entries)
+            other = View.restore(
+                self._session, dict(self._counters), self._final, self._error, self._all_stored(),
+            )  # fmt: skip
             other._changed = {kind: dict(ids) for kind, ids in self._changed.items()}
             other._messages_replaced = self._messages_replaced
             other._edges_gone = dict(self._edges_gone)
         return other
+
+    def stored_entries(self) -> dict[str, list[tuple[RowId, Entry]]]:
+        """All rows at one moment as they are to be stored, in order: what `restore` takes."""
+        self.load()
+        with self._lock:
+            return self._all_stored()
+
+    def _all_stored(self) -> dict[str, list[tuple[RowId, Entry]]]:
+        return {kind: [(row_id, self._stored(kind, row_id)) for row_id in self._entries[kind]] for kind in KINDS}
+
+    @classmethod
+    def on(cls, base: Base, standing: Standing) -> "View":
+        """The view as of a base, with nothing left to write; O(1), whatever the base has.
+
+        The view takes over what it is given: `standing.counters` is what it counts in from then on.
+        """
+        view = cls()
+        view._session, view._final, view._error = standing.session, standing.final, standing.error
+        view._stand_on(base, standing)
+        return view
 
     @classmethod
     def restore(
@@ -349,7 +328,7 @@ class View:
         error: Any,
         entries: dict[str, list[tuple[RowId, Entry]]],
     ) -> "View":
-        """The view whose checkpoint stored these rows, with nothing left to write.
+        """The view that stored these rows, with nothing left to write.
 
         `entries` are in order, as `take_changed` gave them: a turn's row holds only the lists that are not
         derived. Checks nothing: the rows were checked when they were events.
@@ -362,13 +341,16 @@ class View:
             kept = {key: IdList(list(value), derived=False) for key, value in entry.row.items() if key in LINK_KEYS}
             view._entries["turn"][turn_id] = entry._replace(row=row)
             view._links[turn_id] = {key: IdList() for key in LINK_KEYS} | kept
-            view._index("turn", turn_id, row)
-        for kind in ("message", "eval", "call", "snapshot"):
-            view._entries[kind] = dict(entries[kind])
+        for kind in KINDS:
+            if kind != "turn":
+                view._entries[kind] = dict(entries[kind])
             for row_id, entry in entries[kind]:
                 view._relink(kind, row_id, entry)
-        for call_id, entry in entries["call"]:
-            view._index("call", call_id, entry.row)
+                view._note(kind, row_id, entry.row)
+            view._counts[kind] = len(entries[kind])
+            view._last_ids[kind] = entries[kind][-1][0] if entries[kind] else None
+        for _, entry in entries["call"]:
+            view._totals.add(entry.row)
         return view
 
     def _relink(self, kind: str, row_id: RowId, entry: Entry) -> None:

@@ -5,7 +5,11 @@ events.jsonl final.json usage.json tree.json blobs/<hash> children/<name>/…`. 
 ids and hashes only; modes follow the database's.
 """
 
-from collections.abc import Iterable, Iterator
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +39,26 @@ def export(store: "Store", directory: Path, session_id: str | None = None) -> li
     return [path for one in wanted for path in _Export(store, directory, one).write()]
 
 
-def export_session(store: "Store", directory: Path, session_id: str) -> None:
-    """Write one session, and the derived documents of the sessions above it, which count it in."""
-    _Export(store, directory, session_id).write()
+@dataclass(slots=True)
+class Exported:
+    """What is known of one session's files: of which view they are, and how far each has come."""
+
+    view: Callable[[], View | None]
+    revisions: dict[str, int] = field(default_factory=dict)
+    blobs: dict[str, list[str]] = field(default_factory=dict)  # each with the blobs inside it
+
+
+def export_session(store: "Store", directory: Path, session_id: str, exported: dict[str, Exported]) -> None:
+    """Write one session, and the derived documents of the sessions above it, which count it in.
+
+    `exported` is what the caller keeps from one time to the next: files that cannot have changed since are
+    not made again.
+    """
+    view = store.view(session_id)
+    known = exported.get(session_id)
+    if known is None or known.view() is not view:
+        known = exported[session_id] = Exported(weakref.ref(view))
+    _Export(store, directory, session_id, known).write()
     above = parent_id(session_id)
     while above is not None:
         _Export(store, directory, above).write_documents()
@@ -47,8 +68,9 @@ def export_session(store: "Store", directory: Path, session_id: str) -> None:
 class _Export:
     """One session's folder."""
 
-    def __init__(self, store: "Store", directory: Path, session_id: str) -> None:
+    def __init__(self, store: "Store", directory: Path, session_id: str, known: Exported | None = None) -> None:
         self._store = store
+        self._known = known
         self._session_id = session_id
         self._blobs = Reader(store.database)
         self._mode = store.path.stat().st_mode & 0o666
@@ -70,12 +92,12 @@ class _Export:
     def write(self) -> list[Path]:
         """Write everything; the paths of the files written anew."""
         stream = journal.find_stream(self._store.database, self._session_id)
-        view = self._store.view(self._session_id)
-        self._put("session.json", [dump(view.session)])
+        view = (self._known.view() if self._known else None) or self._store.view(self._session_id)
+        self._put_changed("session.json", view.revision("session"), lambda: [dump(view.session)])
         for kind in KINDS:
-            self._put(f"{kind}s.jsonl", (dump(row) for row in _rows(view, kind)))
+            self._put_changed(f"{kind}s.jsonl", view.revision(kind), partial(_rows, view, kind))
         names: dict[str, None] = {}
-        self._put("events.jsonl", self._events(stream, names))
+        self._put_changed("events.jsonl", view.counter("event"), lambda: self._events(stream, names))
         self.write_documents()
         if names:
             make_folder(self._folder / "blobs", self._folder_mode)
@@ -83,6 +105,15 @@ class _Export:
         while todo:
             todo += self._put_blob(todo.pop(), names)
         return self._written
+
+    def _put_changed(self, name: str, revision: int, lines: Callable[[], Iterable[str]]) -> None:
+        """Write a file unless it is known to be of this revision, and still there."""
+        known = self._known
+        if known is not None and known.revisions.get(name) == revision and os.path.lexists(self._folder / name):
+            return
+        self._put(name, lines())
+        if known is not None:
+            known.revisions[name] = revision
 
     def write_documents(self) -> None:
         """Write usage, final and tree."""
@@ -97,15 +128,23 @@ class _Export:
 
     def _put_blob(self, name: str, names: dict[str, None]) -> list[str]:
         """Write a blob unless it is there; the names of the blobs inside it that are not in `names` yet."""
+        path = self._folder / "blobs" / name
+        known = self._known.blobs if self._known is not None else {}
+        if name in known and os.path.lexists(path):
+            return self._new_names(known[name], names)
         body = self._blobs.read(name) if is_hash(name) else None
         if body is None:
             return []
-        path = self._folder / "blobs" / name
         if write_file(path, [body], self._mode):
             self._written.append(path)
-        inside = [ref["hash"] for ref in refs_in(decode(body)) if ref["hash"] not in names]
-        names |= dict.fromkeys(inside)
-        return inside
+        known[name] = [ref["hash"] for ref in refs_in(decode(body))]
+        return self._new_names(known[name], names)
+
+    @staticmethod
+    def _new_names(inside: list[str], names: dict[str, None]) -> list[str]:
+        new = [name for name in inside if name not in names]
+        names |= dict.fromkeys(new)
+        return new
 
     def _events(self, stream: Stream, names: dict[str, None]) -> Iterator[str]:
         for stored in journal.read_stream(self._store.database, stream):
@@ -115,8 +154,9 @@ class _Export:
             yield dump(event)
 
 
-def _rows(view: View, kind: str) -> list[dict[str, Any]]:
-    return [entry.row for _, entry in view.moment(kind)]
+def _rows(view: View, kind: str) -> Iterator[str]:
+    for _, entry in view.moment(kind):
+        yield dump(entry.row)
 
 
 def refs_in(value: Any) -> Iterator[Ref]:

@@ -18,6 +18,7 @@ from foldlog.core.view import View
 from foldlog.outlets.export import refs_in
 from foldlog.session import checkpoint
 from foldlog.session.recorder import event_of
+from foldlog.session.replaying import collector_resting
 from foldlog.storage import journal, tables
 from foldlog.storage.blobs import Reader, check_pieces
 from foldlog.storage.journal import StoredEvent, Stream
@@ -92,7 +93,8 @@ def verify(store: "Store", *, deep: bool = True) -> Report:
     for session_id in session_ids:
         report.session_count += 1
         try:
-            _Check(store, report, session_id, reader, seen, deep=deep).run()
+            with collector_resting():
+                _Check(store, report, session_id, reader, seen, deep=deep).run()
         except FoldlogError as error:
             report.problems.append(Problem(getattr(error, "position", None), session_id, error.message, _RESTORE))
     _check_blobs(store, report, reader, seen, deep=deep)

@@ -1,15 +1,15 @@
-"""Checkpoints: a view's changes written into the tables, and a view read back from them.
+"""Checkpoints: a view's changes written into the tables, and a view that stands on them.
 
-Writing happens in one transaction and costs what changed. Reading back is the one place where data
-flows the other way: a session is opened from its tables and the events after them.
+Writing is one transaction and costs what changed. A view that stands on the tables is the one place where
+data flows the other way: it reads their rows when it is asked for them (`foldlog.session.stored_rows`).
 """
 
+import contextlib
 import sqlite3
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection
-
+from foldlog.core.base import RowsInMemory, Standing
 from foldlog.core.codec import decode
 from foldlog.core.columns import (
     Columns,
@@ -20,83 +20,164 @@ from foldlog.core.columns import (
     tree_columns,
     usage_columns,
 )
-from foldlog.core.documents import Edge, Node, node_of
+from foldlog.core.documents import Edge, Node, facts_of
 from foldlog.core.errors import CorruptJournalError
-from foldlog.core.fold import advance
-from foldlog.core.ids import RowId
 from foldlog.core.measures import Totals, is_edge
-from foldlog.core.rows import KINDS, Changed, Entry
+from foldlog.core.rows import Changed
 from foldlog.core.view import View
-from foldlog.session.recorder import event_of
+from foldlog.session.replaying import fold_on
+from foldlog.session.stored_rows import StoredRows
 from foldlog.storage import journal, tables
-from foldlog.storage.journal import Head, StoredEvent, Stream
+from foldlog.storage.faults import translated
+from foldlog.storage.journal import Head, Stream
 from foldlog.storage.sqlite import Database
 
 
-def write(connection: sqlite3.Connection, session_id: str, view: View, changed: Changed, *, writer: str | None) -> None:
-    """Write the changed rows and the derived tables, inside the caller's transaction."""
-    if changed.messages_replaced:
+class Prepared(NamedTuple):
+    """All that one checkpoint writes, taken from a view at one moment; writing it twice does no harm."""
+
+    changed: Changed
+    rows: dict[str, list[Columns]]
+
+
+def prepare(session_id: str, view: View, *, writer: str | None) -> Prepared:
+    """Take what a view has to write; if it is not written after all, `view.give_back(prepared.changed)`."""
+    view.last_turn()  # what is not in memory is read before the fold is kept out
+    with view.held():
+        changed = view.take_changed()
+        node, standing = facts_of(view), view.standing()
+    try:
+        return Prepared(changed, {**_rows(session_id, changed), **_facts(session_id, node, standing, writer)})
+    except BaseException:
+        view.give_back(changed)
+        raise
+
+
+def save(database: Database, stream: Stream, prepared: Prepared, last_event_id: Callable[[], int]) -> None:
+    """Write what was prepared, in a transaction of its own.
+
+    Raises `StaleWriterError` where the journal has gone on after the writer's last event.
+    """
+    with translated(f"session {stream.session_id!r}: checkpoint"), database.write() as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # The tables of a handle that was pushed aside would go back behind the new writer's.
+            journal.check_last(connection, stream, last_event_id())
+            write(connection, stream.session_id, prepared)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def write(connection: sqlite3.Connection, session_id: str, prepared: Prepared) -> None:
+    """Write what was prepared, inside the caller's transaction."""
+    if prepared.changed.messages_replaced:
         tables.forget_messages(connection, session_id)
-    if changed.edges_gone:
-        tables.forget_edges(connection, session_id, changed.edges_gone)
-    for table, rows in _table_rows(session_id, view, changed).items():
-        if table == "sessions":
-            rows[0]["writer"] = writer
+    if prepared.changed.edges_gone:
+        tables.forget_edges(connection, session_id, prepared.changed.edges_gone)
+    for table, rows in prepared.rows.items():
         if rows:
             tables.write_rows(connection, table, rows)
 
 
-def _table_rows(session_id: str, view: View, changed: Changed) -> dict[str, list[Columns]]:
-    """What a checkpoint stores, as rows by table."""
+def _rows(session_id: str, changed: Changed) -> dict[str, list[Columns]]:
+    """The rows that changed, by table."""
     found = {
         f"{kind}s": [row_columns(kind, session_id, entry) for _, entry in rows] for kind, rows in changed.rows.items()
     }
     calls = changed.rows.get("call", ())
     found["tree"] = [tree_columns(session_id, entry) for _, entry in calls if is_edge(entry.row)]
-    node = node_of(view)
-    found["final"], found["usage"] = [final_columns(node)], [usage_columns(node)]
-    row = session_columns(
-        session_id, view.session_row(), checkpoint_event_id=view.counter("event"), folded=dump(_folded(view))
-    )
-    found["sessions"] = [row]
     return found
+
+
+def _facts(session_id: str, node: Node, standing: Standing, writer: str | None) -> dict[str, list[Columns]]:
+    """The one row that a session has in each of the other tables."""
+    folded = {
+        "counters": standing.counters,
+        "final_ref": standing.final[0],
+        "final_preview": standing.final[1],
+        "error": standing.error,
+        "row_counts": standing.counts,
+        "last_row_ids": standing.last_ids,
+    }
+    row = session_columns(
+        session_id, standing.session, checkpoint_event_id=standing.counters["event"], folded=dump(folded)
+    )
+    return {
+        "final": [final_columns(node)],
+        "usage": [usage_columns(node)],
+        "sessions": [{**row, "writer": writer}],
+    }
 
 
 def expected_tables(session_id: str, view: View) -> dict[str, dict[Any, Columns]]:
     """What the tables should hold of a freshly folded session: rows by table and key, without `writer`."""
-    found = _table_rows(session_id, view, view.take_changed())
+    found = prepare(session_id, view, writer=None).rows
+    del found["sessions"][0]["writer"]
     return {name: {tables.key_of(row): row for row in found.get(name, ())} for name in tables.table_names()}
 
 
-def _folded(view: View) -> dict[str, Any]:
-    """The parts of a view that are no rows."""
-    return {
-        "counters": view.counters,
-        "final_ref": view.final_ref,
-        "final_preview": view.final_preview,
-        "error": view.error,
-    }
-
-
 def read(database: Database, stream: Stream) -> tuple[View, Head | None]:
-    """A session's view as of now: from its tables, then the events after them; and the last event in it."""
+    """A session's view as of now: on its tables, with the events after them; and the last event in it.
+
+    Costs those events; rows are read when they are asked for.
+    """
+    for _ in range(_OPENINGS_MAX):
+        # A writer may move the tables on while the events are folded; then we are late, and begin again.
+        with contextlib.suppress(_TablesMovedError):
+            return _open(database, stream, begin_again=True)
+    return _open(database, stream, begin_again=False)
+
+
+# How often opening begins again before it folds the whole journal instead.
+_OPENINGS_MAX: Final = 5
+
+
+class _TablesMovedError(Exception):
+    """Never leaves this module."""
+
+
+def _open(database: Database, stream: Stream, *, begin_again: bool) -> tuple[View, Head | None]:
     with database.read() as connection:
         row = tables.read_session(connection, stream.session_id)
-        entries = {kind: _read_entries(connection, kind, stream.session_id) for kind in KINDS} if row else {}
+        usage = tables.read_usage(connection, stream.session_id)
     if row is None:
         return replay(database, stream)
-    standing = row["checkpoint_event_id"]
+    event_id = row["checkpoint_event_id"]
     try:
-        folded = decode(row["folded"])
-        final = (folded["final_ref"], folded["final_preview"])
-        view = View.restore(decode(row["data"]), folded["counters"], final, folded["error"], entries)
+        standing = _standing(decode(row["data"]), decode(row["folded"]), decode(usage or "null"))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CorruptJournalError(
             f"session {stream.session_id!r}: the tables are damaged ({type(error).__name__})",
             hint="store.view(id, at=<its last event>) reads the journal alone; a backup brings its tables back",
         ) from error
-    head = journal.head_of(database, stream, standing)
-    return _fold_on(view, head, journal.read_stream(database, stream, after=standing))
+
+    opening = begin_again
+
+    def recall() -> RowsInMemory:
+        if opening:
+            raise _TablesMovedError
+        entries = replay(database, stream, through=event_id)[0].stored_entries()
+        return RowsInMemory({kind: dict(found) for kind, found in entries.items()})
+
+    view = View.on(StoredRows(database, stream.session_id, event_id, standing, recall), standing)
+    found = _folded(database, stream, view)
+    opening = False
+    return found
+
+
+def _standing(session: dict[str, Any], folded: dict[str, Any], usage: dict[str, Any]) -> Standing:
+    return Standing(
+        session=session,
+        counters=folded["counters"],
+        final=(folded["final_ref"], folded["final_preview"]),
+        error=folded["error"],
+        counts=folded["row_counts"],
+        last_ids=folded["last_row_ids"],
+        totals=Totals.load(usage["sums"]),
+    )
 
 
 def decode_row(data: str) -> dict[str, Any]:
@@ -114,22 +195,12 @@ def writer_of(database: Database, session_id: str) -> str | None:
 
 def replay(database: Database, stream: Stream, *, through: int | None = None) -> tuple[View, Head | None]:
     """A session's view folded from its journal alone, through one event or all; and the last event in it."""
-    return _fold_on(View(), None, journal.read_stream(database, stream, through=through))
+    return _folded(database, stream, View(), through)
 
 
-def _fold_on(view: View, head: Head | None, stored_events: Iterator[StoredEvent]) -> tuple[View, Head | None]:
-    for stored in stored_events:
-        advance(view, event_of(stored))
-        head = Head(stored.event_id, stored.at, stored.chain)
-    return view, head
-
-
-def _read_entries(connection: Connection, kind: str, session_id: str) -> list[tuple[RowId, Entry]]:
-    found: list[tuple[RowId, Entry]] = []
-    for data, first, last, seq in tables.read_rows(connection, kind, session_id):
-        row = decode(data)
-        found.append((row["id"], Entry(row, first, last, seq)))
-    return found
+def _folded(database: Database, stream: Stream, view: View, through: int | None = None) -> tuple[View, Head | None]:
+    fold_on(database, stream, view, through=through)
+    return view, journal.head_of(database, stream, view.counter("event"))
 
 
 def read_nodes(database: Database, session_id: str) -> dict[str, Node]:
@@ -149,7 +220,7 @@ def read_nodes(database: Database, session_id: str) -> dict[str, Node]:
     }
 
 
-_EDGE_COLUMNS = "session_id, call_id, child_session_id, status, edge_type, seq"
+_EDGE_COLUMNS: Final = "session_id, call_id, child_session_id, status, edge_type, seq"
 
 
 def _node(session_id: str, final: dict[str, Any], usage: dict[str, Any], edges: list[Edge]) -> Node:

@@ -141,7 +141,7 @@ class Line:
     # Committing.
 
     def _submit(
-        self, *, wait: bool, joined: "Line | None", also: Callable[[sqlite3.Connection], None] | None
+        self, wait: bool, joined: "Line | None", also: Callable[[sqlite3.Connection], None] | None
     ) -> LineAppend | None:
         """Queue what was recorded; None where nothing was and there is nothing to `wait` for."""
         if self.host.database.is_inherited:  # forked meanwhile: no lock may be touched

@@ -128,6 +128,10 @@ class Pending:
         """All turns, in order."""
         return [*self._view.turn_ids(), *self._new.get("turn", ())]
 
+    def have_lists(self, turn_id: RowId) -> None:
+        """See that a turn's lists are in memory, as far as the view has the turn."""
+        self._view.have_lists(turn_id)
+
     # What verbs read.
 
     def counter(self, name: str) -> int:

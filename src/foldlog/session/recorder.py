@@ -87,11 +87,11 @@ class Hold:
     def __enter__(self) -> "Recorder":
         recorder = self._recorder
         recorder.host.database.check_open()
-        with recorder._lock:
-            if recorder._depth and recorder._outermost() is None:
-                recorder._clear_up()
-            recorder._wait_for_turn()
-            self._begin()
+        lock = recorder._lock
+        with lock:
+            if recorder._depth or recorder.reserved_for is not None:
+                recorder._wait_for_turn()
+            self._begin(recorder)
         return recorder
 
     def try_enter(self) -> bool:
@@ -103,21 +103,21 @@ class Hold:
         try:
             if not recorder._is_my_turn():
                 return False
-            self._begin()
+            self._begin(recorder)
         finally:
             recorder._lock.release()
         return True
 
-    def _begin(self) -> None:
-        recorder = self._recorder
+    def _begin(self, recorder: "Recorder") -> None:
         if recorder._closed or recorder._uncertain is not None:
             recorder._check_usable()
-        self._start = recorder._tip.event_id
-        if recorder._depth == 0:
+        depth = recorder._depth
+        if not depth:
             recorder._outermost = ref(self)
-        self._depth = recorder._depth
+        self._start = recorder._tip.event_id
+        self._depth = depth
         recorder._lock.acquire()
-        recorder._depth += 1
+        recorder._depth = depth + 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -138,26 +138,22 @@ class Hold:
             if self._depth:
                 return None, []
             extras = recorder._extras or _NOTHING
-            return recorder._submit(wait=extras.waits, joined=extras.joined, also=extras.also), extras.after
+            return recorder._submit(extras.waits, extras.joined, extras.also), extras.after
         except FoldlogError:
             raise
         except BaseException:
             recorder._interrupted()
             raise
         finally:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        recorder, depth = self._recorder, self._depth
-        if depth is None:
-            return
-        self._depth = None
-        levels, recorder._depth = recorder._depth - depth, depth
-        if depth == 0:
-            recorder._extras = recorder._lost = None
-        recorder._lock.release()
-        for _ in range(levels - 1):  # of holds inside that were never left
-            recorder._lock.release()
+            depth, self._depth = self._depth, None
+            if depth is not None:
+                levels, recorder._depth = recorder._depth - depth, depth
+                if depth == 0:
+                    recorder._extras = recorder._lost = None
+                recorder._lock.release()
+                while levels > 1:  # of holds inside that were never left
+                    levels -= 1
+                    recorder._lock.release()
 
     def reserve(self, owner: object, *, blocking: bool = False) -> bool:
         """Hold the session beyond this thread, for whoever acts for `owner`; False where others hold it now."""
@@ -202,7 +198,9 @@ class Recorder(Line):
         return self.reserved_for is None or acting_for.get() is self.reserved_for
 
     def _wait_for_turn(self) -> None:
-        if self.reserved_for is not None and not self._is_my_turn():
+        if self._depth and self._outermost() is None:
+            self._clear_up()
+        if not self._is_my_turn():
             if acting_for.get() is not None:
                 raise ReservedError(self)
             self._free.wait_for(lambda: self.reserved_for is None)

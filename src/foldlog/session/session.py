@@ -30,9 +30,7 @@ from foldlog.session.recorder import Recorder
 from foldlog.session.scopes import CallScope, TurnScope
 from foldlog.session.verbs import Verbs
 from foldlog.storage import journal, lease
-from foldlog.storage.faults import translated
 from foldlog.storage.journal import Stream
-from foldlog.storage.sqlite import driver_of
 
 # How often a writer that is pushed aside may be quicker than the one who does it.
 _TAKE_OVERS_MAX: Final = 20
@@ -295,24 +293,19 @@ class Session(Verbs):
         standing = (self._recorder.event_id, writer)
         if standing == self._checkpointed:
             return
-        changed = self.view.take_changed()
+        view = self.view
+        prepared = checkpoint.prepare(self.id, view, writer=writer)
         try:
-            with (
-                translated(f"session {self.id!r}: checkpoint"),
-                self._host.database.transaction() as connection,
-            ):
-                # The tables of a handle that was pushed aside would go back behind the new writer's.
-                journal.check_last(driver_of(connection), self._recorder.stream, self._recorder.event_id)
-                checkpoint.write(driver_of(connection), self.id, self.view, changed, writer=writer)
+            checkpoint.save(self._host.database, self._recorder.stream, prepared, lambda: self._recorder.event_id)
         except BaseException:
-            self.view.give_back(changed)
+            view.give_back(prepared.changed)
             raise
         self._checkpointed = standing
 
     def _tables_writer(self) -> Callable[[sqlite3.Connection], None]:
         """What writes the tables of a session that nobody has seen yet; may be run again."""
-        changed = self.view.take_changed()
-        return lambda connection: checkpoint.write(connection, self.id, self.view, changed, writer=self._writer)
+        prepared = checkpoint.prepare(self.id, self.view, writer=self._writer)
+        return lambda connection: checkpoint.write(connection, self.id, prepared)
 
     def reload(self) -> None:
         """Read the journal again: what `CommitUncertainError` asks for."""

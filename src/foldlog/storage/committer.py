@@ -24,8 +24,7 @@ from foldlog.storage.faults import concerns_all
 from foldlog.storage.journal import Stamped
 from foldlog.storage.sqlite import Database
 
-# How long a leader waits for the callers that the last commit let go: a share of what that commit took.
-_GATHER_SHARE: Final = 0.5
+# A leader waits for the callers that the last commit let go no longer than that commit took, nor than this.
 _GATHER_S_MAX: Final = 0.001
 # How often those who wait look whether anybody leads. Only a signal makes that necessary.
 _LOOK_AGAIN_S: Final = 0.05
@@ -68,8 +67,8 @@ class Append(ABC):
 class Committer:
     """The queue of one database's appends, and whose turn it is to commit it.
 
-    Whoever holds `_lead` leads. A signal may raise anywhere in a leader, so a follower never trusts it to
-    be there: it looks again after a while, and what a leader left behind is settled by the next one.
+    A signal may raise anywhere in a leader, so those who wait do not trust it to be there: they look after
+    a while whether it holds `_lead`, and what it left behind is settled by the next one.
     """
 
     def __init__(self, database: Database) -> None:
@@ -78,8 +77,9 @@ class Committer:
         self._mutex = threading.Lock()  # guards the queue and the turnstiles
         self._queue: list[Append] = []
         self._group: list[Append] = []  # being committed
-        # For gathering: how many callers the last commit let go, how long it took, whether they are awaited.
-        self._released_count = 0
+        self._leader: Append | None = None  # whose caller leads, or was told to
+        # For gathering: how many callers there were at the last commit, how long it took, whether they are awaited.
+        self._expected_count = 0
         self._commit_s = 0.0
         self._gathered: threading.Lock | None = None
 
@@ -87,7 +87,7 @@ class Committer:
         """Queue an append: its place here is its place in the journal. `wait` must follow."""
         with self._mutex:
             self._queue.append(append)
-            if self._gathered is not None and len(self._queue) >= self._released_count:
+            if self._gathered is not None and len(self._queue) >= self._expected_count:
                 self._gathered.release()
                 self._gathered = None
 
@@ -96,19 +96,16 @@ class Committer:
 
         Raises the error that kept it from being committed.
         """
-        while not append.is_done:
-            if self._lead.locked():
-                self._wait_behind(append)
-                if append.is_done:
-                    break
-            try:
+        try:
+            while self._must_lead(append):
                 with self._lead:
-                    if not append.is_done:
+                    if self._leader is append:
                         self._commit_queue()
-            except BaseException:  # interrupted while leading
+        except BaseException:  # interrupted
+            if self._leader is append:
                 with self._lead:
                     self._settle_left_behind()
-                raise
+            raise
         append.check()
 
     def withdraw(self, line: object, error: FoldlogError) -> None:
@@ -121,22 +118,33 @@ class Committer:
                 append.is_done = True
                 _wake(append)
 
-    def _wait_behind(self, append: Append) -> None:
-        """Wait until whoever leads says that an append is done or that its caller is next, or leads no more."""
-        with self._mutex:
-            if append.is_done:
-                return
-            turnstile = append.turnstile = _closed_lock()
-        while not turnstile.acquire(timeout=_LOOK_AGAIN_S):
-            if not self._lead.locked():
-                return
+    def _must_lead(self, append: Append) -> bool:
+        """Wait until an append is done (False), or until it is its caller's turn to lead."""
+        while True:
+            with self._mutex:
+                if self._leader is None and not append.is_done:
+                    self._leader = append
+                leader = self._leader
+                if leader is append:
+                    return True
+                if append.is_done:
+                    return False
+                turnstile = append.turnstile = _closed_lock()
+            while not turnstile.acquire(timeout=_LOOK_AGAIN_S):
+                if not self._lead.locked() and self._leader is leader:
+                    with self._mutex:
+                        self._leader = None  # it was told to lead, and does not
+                    break
+            if append.is_done and self._leader is not append:
+                return False
 
     # Leading.
 
     def _commit_queue(self) -> None:
-        """Commit what is queued, tell everybody, and wake one of those who came meanwhile to lead next."""
-        self._settle_left_behind()
-        if 1 < self._released_count > len(self._queue):
+        """Commit what is queued, tell everybody, and let one of those who came meanwhile lead next."""
+        if self._group:
+            self._settle_left_behind()
+        if 1 < self._expected_count > len(self._queue):
             self._gather()
         with self._mutex:
             group = self._group = self._queue
@@ -154,8 +162,7 @@ class Committer:
         for append in self._group:
             if not append.is_done:
                 _fail([append], CommitUncertainError("the commit was interrupted", hint="call reload()"))
-        if self._group:
-            self._release(self._group)
+        self._release(self._group)
 
     def _gather(self) -> None:
         """Give those whom the last commit let go the moment they need to come back, and no more.
@@ -165,23 +172,22 @@ class Committer:
         """
         gathered = _closed_lock()
         with self._mutex:
-            if len(self._queue) >= self._released_count:
+            if len(self._queue) >= self._expected_count:
                 return
             self._gathered = gathered
-        gathered.acquire(timeout=min(_GATHER_S_MAX, self._commit_s * _GATHER_SHARE))
+        gathered.acquire(timeout=min(_GATHER_S_MAX, self._commit_s))
         with self._mutex:
             self._gathered = None
 
     def _release(self, group: list[Append]) -> None:
+        """Wake those whose appends are done, and the first of those who wait: it leads next."""
         with self._mutex:
-            self._released_count = len(group)
+            self._expected_count = len(group) + len(self._queue)
+            self._leader = next((append for append in self._queue if append.turnstile is not None), None)
             waiting = [append for append in group if append.turnstile is not None]
-            for append in self._queue:
-                if append.turnstile is not None:
-                    waiting.append(append)  # to lead next
-                    break
-        # Outside of it, or the first to wake would wait for it. Nobody new waits for what is done.
-        for append in waiting:
+            if self._leader is not None:
+                waiting.append(self._leader)
+        for append in waiting:  # not under the mutex, or the first to wake would wait for it
             _wake(append)
         self._group = []
 

@@ -80,10 +80,16 @@ def append(
     Returns when they are durable at the database's level. On any error nothing was written, except on
     `CommitUncertainError`, where the disk failed during the commit itself.
     """
-    writing = _Writing(stamped)
     database.check_open()  # before its lock is touched: in a forked child it may be taken for ever
     with database.lock:
         connection = database.writer()
+        if len(stamped) == 1 and also is None and _is_plain(stamped[0]):
+            try:
+                connection.execute(_INSERT, _values(stamped[0]))
+            except sqlite3.Error as error:
+                raise _refusal(error, stamped[0]) from error
+            return
+        writing = _Writing(stamped)
         try:
             if also is None and len(stamped) <= _ROWS_MAX and all(map(_is_plain, stamped)):
                 writing.at_once(connection)
@@ -116,6 +122,9 @@ def _insert(count: int) -> str:
     )
 
 
+_INSERT: Final = _insert(1)
+
+
 class _Writing:
     """One append under way: the streams it began, and the event it has come to."""
 
@@ -128,15 +137,10 @@ class _Writing:
 
     def at_once(self, connection: sqlite3.Connection) -> None:
         """All rows in one statement, which is its own transaction."""
+        values = [value for event in self.stamped for value in _values(event)]
         try:
-            if len(self.stamped) == 1:
-                connection.execute(_insert(1), _values(self.stamped[0]))
-            else:
-                values = [value for event in self.stamped for value in _values(event)]
-                connection.execute(_insert(len(self.stamped)), values)
+            connection.execute(_insert(len(self.stamped)), values)
         except sqlite3.IntegrityError:
-            if len(self.stamped) == 1:
-                raise
             self.in_transaction(connection, None)  # one by one, to find the guilty one
 
     def in_transaction(self, connection: sqlite3.Connection, also: Callable[[sqlite3.Connection], None] | None) -> None:
@@ -150,7 +154,7 @@ class _Writing:
                 self.begun.append(event.stream)
             if event.refs:
                 blobs.store(connection, event.refs)
-        connection.executemany(_insert(1), map(self._values_of, self.stamped))
+        connection.executemany(_INSERT, map(self._values_of, self.stamped))
         if also is not None:
             also(connection)
         connection.execute("COMMIT")

@@ -98,8 +98,12 @@ TRIGGERS: Final = {
 }
 
 
-def _row_table(name: str, *columns: Column[Any], indexes: tuple[str, ...] = ()) -> Table:
-    """A table of one kind of row: key, order, events, typed copies, and the row itself as JSON."""
+def _row_table(name: str, *columns: Column[Any], indexes: tuple[str, ...] = (), runs: bool = False) -> Table:
+    """A table of one kind of row: key, order, events, typed copies, and the row itself as JSON.
+
+    Of rows that run, those that do so now are found by an index of their own: it is as small as they are few.
+    """
+    running = Index(f"ix_{name}_running", "session_id", "seq", sqlite_where=text("status = 'running'"))
     return Table(
         name,
         projection,
@@ -112,6 +116,7 @@ def _row_table(name: str, *columns: Column[Any], indexes: tuple[str, ...] = ()) 
         Column("data", Text, nullable=False),
         PrimaryKeyConstraint("session_id", "id"),
         *(Index(f"ix_{name}_{key}", "session_id", key) for key in indexes),
+        *([running] if runs else []),
     )
 
 
@@ -151,6 +156,7 @@ turns = _row_table(
     Column("user_message_id", Integer),
     Column("started_at", Text),
     Column("ended_at", Text),
+    runs=True,
 )
 
 evals = _row_table(
@@ -187,6 +193,7 @@ calls = _row_table(
     Column("child_session_id", Text),
     Column("edge_type", Text),
     indexes=("turn_id",),
+    runs=True,
 )
 
 snapshots = _row_table(

@@ -5,7 +5,7 @@ It runs on a connection inside the caller's transaction.
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Table
 
 from foldlog.storage.journal import range_below
 from foldlog.storage.schema import ROW_TABLES, messages, projection, tree
+from foldlog.storage.sqlite import driver_of
 
 
 @cache
@@ -77,14 +78,71 @@ def read_sessions(connection: Connection) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-def read_rows(connection: Connection, kind: str, session_id: str) -> list[tuple[str, int, int, int]]:
-    """A session's rows of one kind in order: data, first event id, last event id, seq."""
-    table = ROW_TABLES[kind]
-    rows = connection.exec_driver_sql(
-        f"SELECT data, first_event_id, last_event_id, seq FROM {table.name} WHERE session_id = ? ORDER BY seq",
-        (session_id,),
+# What is read of a row: data, first event id, last event id, seq.
+Stored = tuple[str, int, int, int]
+_STORED = "data, first_event_id, last_event_id, seq"
+
+
+def read_standing(connection: Connection, session_id: str) -> int | None:
+    """The event at which a session's tables stand, or None before its first checkpoint."""
+    sql = "SELECT checkpoint_event_id FROM sessions WHERE session_id = ?"
+    row = connection.exec_driver_sql(sql, (session_id,)).first()
+    return row[0] if row is not None else None
+
+
+def read_usage(connection: Connection, session_id: str) -> str | None:
+    """A session's own sums, as the table usage holds them."""
+    row = connection.exec_driver_sql("SELECT data FROM usage WHERE session_id = ?", (session_id,)).first()
+    return row[0] if row is not None else None
+
+
+def read_row(connection: Connection, kind: str, session_id: str, row_id: Any) -> Stored | None:
+    """One row, or None."""
+    sql = f"SELECT {_STORED} FROM {ROW_TABLES[kind].name} WHERE session_id = ? AND id = ?"
+    row = connection.exec_driver_sql(sql, (session_id, row_id)).first()
+    return None if row is None else (row[0], row[1], row[2], row[3])
+
+
+def read_rows(connection: Connection, kind: str, session_id: str, *, running: bool = False) -> Iterator[Stored]:
+    """A session's rows of one kind in order, or those that are running; while the connection is held."""
+    only = " AND status = 'running'" if running else ""
+    sql = f"SELECT {_STORED} FROM {ROW_TABLES[kind].name} WHERE session_id = ?{only} ORDER BY seq"
+    # Past SQLAlchemy, whose rows cost more than what is in them.
+    yield from driver_of(connection).execute(sql, (session_id,))
+
+
+def read_edge_calls(connection: Connection, session_id: str) -> Iterator[Stored]:
+    """The calls that lead to child sessions, in order; while the connection is held."""
+    sql = (
+        "SELECT calls.data, calls.first_event_id, calls.last_event_id, calls.seq FROM tree "
+        "JOIN calls ON calls.session_id = tree.session_id AND calls.id = tree.call_id "
+        "WHERE tree.session_id = ? ORDER BY calls.seq"
     )
-    return [(row[0], row[1], row[2], row[3]) for row in rows]
+    yield from driver_of(connection).execute(sql, (session_id,))
+
+
+def read_joined(
+    connection: Connection,
+    kind: str,
+    session_id: str,
+    *,
+    through: int,
+    roles: Sequence[str] = (),
+    turn_id: Any = None,
+) -> list[tuple[Any, Any, int]]:
+    """Which rows name a turn, any or one, through one place in order: turn, row, first event id; in order.
+
+    `roles`: messages of these only.
+    """
+    where, values = ["session_id = ?", "seq <= ?"], [session_id, through]
+    if roles:
+        where.append(f"role IN ({', '.join('?' * len(roles))})")
+        values += roles
+    where.append("turn_id IS NOT NULL" if turn_id is None else "turn_id = ?")
+    values += [] if turn_id is None else [turn_id]
+    table = ROW_TABLES[kind].name
+    sql = f"SELECT turn_id, id, first_event_id FROM {table} WHERE {' AND '.join(where)} ORDER BY seq"
+    return driver_of(connection).execute(sql, values).fetchall()
 
 
 def read_below(connection: Connection, table: str, columns: str, session_id: str) -> list[tuple[Any, ...]]:

@@ -35,6 +35,7 @@ from foldlog.store.upgrade import open_database
 if TYPE_CHECKING:
     import sqlite_utils
 
+    from foldlog.outlets.export import Exported
     from foldlog.outlets.verify import Report
 
 
@@ -74,6 +75,7 @@ class Store:
         self._export_lock = threading.Lock()
         self._numbering_lock = threading.Lock()
         self._open: dict[str, Session] = {}
+        self._exported: dict[str, Exported] = {}
         if config.export_dir is not None:
             above = checked_path(config.export_dir).absolute().parent
             if not above.is_dir():
@@ -114,6 +116,7 @@ class Store:
         with self._lock:
             if self._open.get(session.id) is session:
                 del self._open[session.id]
+                self._exported.pop(session.id, None)
 
     def live(self, session_id: str) -> Session | None:
         """The open session of this id in this process, or None; one that was pushed aside knows no better."""
@@ -127,7 +130,7 @@ class Store:
             from foldlog.outlets import export  # noqa: PLC0415
 
             with self._export_lock:
-                export.export_session(self, Path(self._config.export_dir), session_id)
+                export.export_session(self, Path(self._config.export_dir), session_id, self._exported)
 
     # Sessions.
 
@@ -309,9 +312,7 @@ class Store:
                 return None
             return node_of(self.view(wanted))
 
-        root = find(stream.session_id)
-        assert root is not None  # noqa: S101  (its stream is there)
-        return root, find
+        return find(stream.session_id) or node_of(self.view(session_id)), find
 
     # Outlets.
 

@@ -11,6 +11,7 @@ from foldlog.core.fold import fold
 from foldlog.session import checkpoint
 from foldlog.session.config import Config
 from foldlog.session.recorder import event_of
+from foldlog.session.replaying import collector_resting
 from foldlog.storage import journal, migrate, sqlite, tables
 from foldlog.storage.faults import translated
 from foldlog.storage.journal import StoredEvent
@@ -66,8 +67,9 @@ def upgrade(database: Database) -> None:
         migrate.remake_projection(connection)
         for session_id, key in driver.execute("SELECT id, session_key FROM streams ORDER BY session_key").fetchall():
             rows = driver.execute(f"{journal.SELECT} WHERE events.session_key = ? ORDER BY event_id", (key,))
-            view = fold(event_of(StoredEvent(*row)) for row in rows)
+            with collector_resting():
+                view = fold(event_of(StoredEvent(*row)) for row in rows)
             # Where no table said who was writing, the next open looks for what was interrupted.
             writer = writers.get(session_id, "unknown")
-            checkpoint.write(driver, session_id, view, view.take_changed(), writer=writer)
+            checkpoint.write(driver, session_id, checkpoint.prepare(session_id, view, writer=writer))
         migrate.mark_current(connection)

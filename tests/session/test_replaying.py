@@ -1,0 +1,97 @@
+"""Folding in bulk: the same view as event by event, damage told with its place, the collector left as it was."""
+
+import gc
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+import foldlog
+from foldlog.core.view import View
+from foldlog.session.replaying import collector_resting, fold_on
+from foldlog.storage import journal, stream_pages
+
+
+@pytest.fixture
+def long(store: foldlog.Store, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(stream_pages, "_PAGE_ROWS", 4)
+    with store.start_session(id="long") as session:
+        turn = session.add_turn()["id"]
+        for number in range(9):
+            call = session.add_call("leaf", turn_id=turn, when=number, data=b"bytes")
+            session.update_call(call["id"], status="ok", usage={"input_tokens": number})
+    return "long"
+
+
+def test_pages_fold_to_what_the_events_fold_to(store: foldlog.Store, long: str) -> None:
+    events = list(store.events(long))
+    stream = journal.find_stream(store.database, long)
+    for through in (1, 4, 5, 8, len(events), None):
+        view = fold_on(store.database, stream, View(), through=through)
+        assert view == foldlog.fold(events[:through])
+        assert fold_on(store.database, stream, view) == store.view(long)
+
+
+def damage(store: foldlog.Store, statement: str) -> None:
+    with store.database.write() as connection:
+        for trigger in ("events_refuse_update", "events_refuse_delete"):
+            connection.execute(f"DROP TRIGGER IF EXISTS {trigger}")
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize("data", ["'{'", "'[1]'", "'null'", "x'00ff'", """'{"a":{"$foldlog":"none","value":1}}'"""])
+def test_an_event_that_cannot_be_read_is_told_with_its_position(store: foldlog.Store, long: str, data: str) -> None:
+    damage(store, f"UPDATE events SET data = {data} WHERE event_id = 6")
+    with pytest.raises(foldlog.CorruptJournalError, match="event 6 at position 6 is damaged") as caught:
+        store.view(long, at=8)
+    assert caught.value.position == 6
+    assert store.view(long, at=5).counters["event"] == 5
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize("missing", [1, 3, 4, 5, 9])
+def test_a_gap_is_told_with_the_position_after_it(store: foldlog.Store, long: str, missing: int) -> None:
+    damage(store, f"DELETE FROM events WHERE event_id = {missing}")
+    with pytest.raises(foldlog.CorruptJournalError, match=f"event {missing} is missing") as caught:
+        store.view(long, at=12)
+    assert caught.value.position == missing + 1
+
+
+@pytest.fixture
+def collector() -> Iterator[None]:
+    yield
+    gc.enable()
+
+
+def test_the_collector_rests_once_and_is_then_as_it_was(collector: None) -> None:
+    with collector_resting():
+        with collector_resting():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="inside"), collector_resting():
+        raise ValueError("inside")
+    assert gc.isenabled()
+    gc.disable()
+    with collector_resting():
+        pass
+    assert not gc.isenabled()
+
+
+def test_the_last_of_several_threads_wakes_the_collector(collector: None) -> None:
+    inside, leave = threading.Barrier(3), threading.Event()
+
+    def fold() -> None:
+        with collector_resting():
+            inside.wait(10)
+            leave.wait(10)
+
+    threads = [threading.Thread(target=fold) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    inside.wait(10)
+    assert not gc.isenabled()
+    leave.set()
+    for thread in threads:
+        thread.join(10)
+    assert gc.isenabled()
