@@ -1,6 +1,6 @@
-"""Make docs/reference/api.md and docs/reference/schema.md from the code; `--check` says whether they are stale.
+"""Make docs/reference/api.md, aio.md and schema.md from the code; `--check` says whether they are stale.
 
-    python docs/make_reference.py            write both pages
+    python docs/make_reference.py            write the pages
     python docs/make_reference.py --check    write nothing; exit 1 and name the pages that differ
 
 The words about classes, methods and views come from the package itself. What the schema module does not
@@ -21,6 +21,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import sqlite
 
 import foldlog
+import foldlog.aio
 from foldlog.outlets.verify import Problem, Report
 from foldlog.session.scopes import CallScope, TurnScope
 from foldlog.storage.migrate import schema_statements
@@ -43,6 +44,11 @@ INTERNAL: Final[dict[str, frozenset[str]]] = {
         }
     ),
 }  # fmt: skip
+
+# The same for the classes of foldlog.aio.
+AIO_INTERNAL: Final = frozenset(
+    {"owner", "turn_of", "check_loop", "in_turn", "breathe", "record", "run", "send", "throw"}
+)
 
 HANDED_OUT: Final = (TurnScope, CallScope, RecordedEvent, Report, Problem)
 
@@ -82,6 +88,29 @@ def api_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+_AIO_HEAD: Final = (
+    "Made from the signatures and docstrings of the package by `docs/make_reference.py`; do not edit. Everything "
+    "here is imported from `foldlog.aio`. What a verb does is said at its synchronous counterpart on the "
+    "[API page](api.md), how to use it in the [guide](../guides/asyncio.md). What returns an `Opening` is awaited or "
+    "used with `async with`; what returns an `AsyncIterator`, with `async for`; all other methods but `batch()` are "
+    "awaited."
+)
+
+
+def aio_page() -> str:
+    """The page of foldlog.aio."""
+    objects = {name: getattr(foldlog.aio, name) for name in foldlog.aio.__all__}
+    parts = ["<!-- fmt: off -->", "# API for asyncio", _AIO_HEAD, "## Functions"]
+    for name, found in objects.items():
+        if isinstance(found, types.FunctionType):
+            parts += _function(f"foldlog.aio.{name}", found, 3)
+    parts.append("## Classes")
+    for found in objects.values():
+        if isinstance(found, type):
+            parts += _class(found)
+    return "\n\n".join(parts) + "\n"
+
+
 def _bases(kind: type) -> str:
     return ", ".join(f"`{base.__name__}`" for base in kind.__bases__)
 
@@ -112,12 +141,13 @@ def _members(kind: type) -> Iterator[tuple[str, Any]]:
         if base.__module__.startswith("foldlog"):
             found |= {name: value for name, value in vars(base).items() if not name.startswith("_")}
     for name, value in found.items():
-        if name not in INTERNAL.get(kind.__name__, ()) and isinstance(value, property | types.FunctionType):
+        internal = AIO_INTERNAL if kind.__module__.startswith("foldlog.aio") else INTERNAL.get(kind.__name__, ())
+        if name not in internal and isinstance(value, property | types.FunctionType):
             yield name, value
 
 
 def _function(name: str, function: Any, level: int) -> list[str]:
-    short = name.removeprefix("foldlog.")
+    short = name.removeprefix("foldlog.").removeprefix("aio.")
     shown = f"{name}{_signature(function)}"
     return [f"{'#' * level} `{short}`", _code(shown), *_doc(function)]
 
@@ -318,7 +348,7 @@ def _type(column: str) -> str:
 def main(arguments: list[str]) -> int:
     """Write the pages, or say which are stale."""
     stale = []
-    for name, make in (("api.md", api_page), ("schema.md", schema_page)):
+    for name, make in (("api.md", api_page), ("aio.md", aio_page), ("schema.md", schema_page)):
         path, page = REFERENCE / name, make()
         if path.exists() and path.read_text(encoding="utf-8") == page:
             continue

@@ -1,5 +1,6 @@
 """The examples in the docstrings of the package run, and say what comes out."""
 
+import asyncio
 import doctest
 import importlib
 from pathlib import Path
@@ -28,6 +29,6 @@ def test_examples(name: str, tmp_path: Path) -> None:
     for number, test in enumerate(doctest.DocTestFinder(exclude_empty=True).find(module, name)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        test.globs = vars(module) | {"foldlog": foldlog, "folder": folder}
+        test.globs = vars(module) | {"asyncio": asyncio, "foldlog": foldlog, "folder": folder}
         doctest.DocTestRunner(verbose=False).run(test, out=said.append)
     assert not said, "".join(said)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import foldlog
+import foldlog.aio
 from foldlog.core.fold import _PLANNERS
 from foldlog.storage.sql_views import SQL_VIEWS
 
@@ -116,6 +117,8 @@ def test_reference_is_fresh() -> None:
 def test_nothing_public_goes_unsaid() -> None:
     said = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
     assert [name for name in foldlog.__all__ if name not in said and name != "__version__"] == []
+    said = (DOCS / "reference" / "aio.md").read_text(encoding="utf-8")
+    assert [name for name in foldlog.aio.__all__ if name not in said] == []
     schema = (DOCS / "reference" / "schema.md").read_text(encoding="utf-8")
     assert [name for name in SQL_VIEWS if f"### {name}\n" not in schema] == []
 
@@ -133,11 +136,11 @@ def test_every_error_is_told() -> None:
 
 def test_architecture_names_the_modules_there_are() -> None:
     page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`((?:core|storage|session|store|outlets)/\w+\.py)`", page))
+    named = set(re.findall(r"`((?:core|storage|session|store|outlets|aio)/\w+\.py)`", page))
     package = ROOT / "src" / "foldlog"
     present = {
         path.relative_to(package).as_posix()
-        for layer in ("core", "storage", "session", "store", "outlets")
+        for layer in ("core", "storage", "session", "store", "outlets", "aio")
         for path in (package / layer).glob("*.py")
         if path.name != "__init__.py"
     }

@@ -1,10 +1,11 @@
 """What type checkers see of the public API: checked by mypy, never run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, assert_type
 
 import foldlog
+import foldlog.aio
 from foldlog.core.ids import RowId
 
 store = foldlog.open(Path("history.db"), config=foldlog.Config(durability="normal"))
@@ -31,3 +32,20 @@ assert_type(foldlog.derive_usage(store.view("demo")), dict[str, Any])
 
 store.start_session(id=7)  # type: ignore[arg-type]
 foldlog.Config(durability="maybe")  # type: ignore[arg-type]
+
+
+async def awaited() -> None:
+    async with foldlog.aio.open("history.db") as store:
+        assert_type(store, foldlog.aio.Store)
+        assert_type(store.sync, foldlog.Store)
+        async with store.start_session(id="demo", team="mine") as session:
+            assert_type(session, foldlog.aio.Session)
+            assert_type(await session.emit("note", n=1), dict[str, Any])
+            assert_type(await session.add_event("note"), int)
+            async with session.batch(), session.turn() as turn, turn.call("leaf", model="m") as call:
+                await call.ok(usage={"input_tokens": 1})
+            assert_type(await session.start_child(query="x"), foldlog.aio.Session)
+        assert_type(await store.open_session("demo"), foldlog.aio.Session)
+        assert_type(store.query("SELECT 1 AS one"), AsyncIterator[dict[str, Any]])
+        assert_type(await store.export("out"), list[Path])
+        await store.start_session(id=7)  # type: ignore[arg-type]

@@ -67,10 +67,13 @@ class Pending:
         """Drop the events up to one: they are committed, and the view shows them."""
         if self.events and self.events[-1].stamped.event_id <= event_id:  # the usual case, and the hot one
             self.events = []
-            if self._taken_count:
-                self._reset()
+        elif self.events and self.events[0].stamped.event_id <= event_id:
+            # Ids have no gaps; and many callers that share a commit each drop their own.
+            del self.events[: event_id + 1 - self.events[0].stamped.event_id]
         else:
-            self._keep([event for event in self.events if event.stamped.event_id > event_id])
+            return
+        if self._taken_count:
+            self._reset()
 
     def _keep(self, events: list[PendingEvent]) -> None:
         if len(events) < len(self.events):

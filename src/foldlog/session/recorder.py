@@ -58,6 +58,18 @@ class _Extras:
 _NOTHING: Final = _Extras()
 
 
+class ReservedError(Exception):
+    """A task's verb met another task's batch in a worker thread; never leaves `foldlog.aio`.
+
+    The task waits on its event loop instead: worker threads that waited for a batch could be all there
+    are, and the batch may need one.
+    """
+
+    def __init__(self, recorder: "Recorder") -> None:
+        super().__init__()
+        self.recorder = recorder
+
+
 class Hold:
     """One level of holding a session: `with recorder.hold()`.
 
@@ -77,7 +89,7 @@ class Hold:
         recorder.host.database.check_open()
         lock = recorder._lock
         with lock:
-            if recorder._depth or recorder._reserved_for is not None:
+            if recorder._depth or recorder.reserved_for is not None:
                 recorder._wait_for_turn()
             self._begin(recorder)
         return recorder
@@ -143,11 +155,13 @@ class Hold:
                     levels -= 1
                     recorder._lock.release()
 
-    def reserve(self, owner: object) -> bool:
+    def reserve(self, owner: object, *, blocking: bool = False) -> bool:
         """Hold the session beyond this thread, for whoever acts for `owner`; False where others hold it now."""
-        if not self.try_enter():
+        if blocking:
+            self.__enter__()
+        elif not self.try_enter():
             return False
-        self._recorder._reserved_for = owner
+        self._recorder.reserved_for = owner
         self._recorder._lock.release()
         return True
 
@@ -156,7 +170,7 @@ class Hold:
         recorder = self._recorder
         recorder._lock.acquire()
         if self._depth == 0:
-            recorder._reserved_for = None
+            recorder.reserved_for = None
             recorder._free.notify_all()
         return self.leave(error)
 
@@ -171,7 +185,7 @@ class Recorder(Line):
         self._depth = 0  # how many holds there are, one inside the other
         self._outermost: Callable[[], Hold | None] = lambda: None
         self._extras: _Extras | None = None
-        self._reserved_for: object = None
+        self.reserved_for: object = None  # the task whose batch it is
         self._free = threading.Condition(self._lock)
 
     # Holding.
@@ -181,13 +195,15 @@ class Recorder(Line):
         return Hold(self)
 
     def _is_my_turn(self) -> bool:
-        return self._reserved_for is None or acting_for.get() is self._reserved_for
+        return self.reserved_for is None or acting_for.get() is self.reserved_for
 
     def _wait_for_turn(self) -> None:
         if self._depth and self._outermost() is None:
             self._clear_up()
         if not self._is_my_turn():
-            self._free.wait_for(lambda: self._reserved_for is None)
+            if acting_for.get() is not None:
+                raise ReservedError(self)
+            self._free.wait_for(lambda: self.reserved_for is None)
 
     def _clear_up(self) -> None:
         """Give back what a hold has left behind that a signal kept from being left."""

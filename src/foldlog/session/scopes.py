@@ -21,7 +21,7 @@ class _Scope(ABC):
     def __init__(self, session: Verbs, row: Row) -> None:
         self.session = session
         self.id: RowId = row["id"]
-        self._ended = False
+        self.is_ended = False
 
     @abstractmethod
     def update(self, **fields: Any) -> Row:
@@ -33,7 +33,7 @@ class _Scope(ABC):
 
     def _end(self, status: str, **fields: Any) -> None:
         self.update(**{"status": status, "ended_at": self.session._now(), **fields})
-        self._ended = True
+        self.is_ended = True
 
     @abstractmethod
     def _end_quietly(self) -> None:
@@ -46,11 +46,11 @@ class _Scope(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            if not self._ended:
+            if not self.is_ended:
                 self._end_quietly()
             return
         try:
-            if not self._ended:
+            if not self.is_ended:
                 self.error(error)
         except FoldlogError as second:
             error.add_note(f"foldlog could not record this error: {second}")

@@ -49,6 +49,12 @@ class Append(ABC):
         self.error: FoldlogError | None = None
         self.turnstile: threading.Lock | None = None  # where its caller waits, once it does
 
+    def check(self) -> None:
+        """Raise the error that kept it from being committed, if one did."""
+        if self.error is not None:
+            error = copy.copy(self.error)  # several callers may get it, each in its own thread
+            raise error from self.error.__cause__
+
     @abstractmethod
     def settle(self) -> None:
         """Hear that the events are committed, in order; runs in the thread that led."""
@@ -100,9 +106,7 @@ class Committer:
                 with self._lead:
                     self._settle_left_behind()
             raise
-        if append.error is not None:
-            error = copy.copy(append.error)  # several callers may get it, each in its own thread
-            raise error from append.error.__cause__
+        append.check()
 
     def withdraw(self, line: object, error: FoldlogError) -> None:
         """Take a line's appends out of the queue, failed."""

@@ -3,8 +3,9 @@
 A position is the global order of a store; an event id is the order within its session.
 """
 
+import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from foldlog.core.errors import InvalidEventError, StoreClosedError
@@ -62,16 +63,34 @@ def follow(database: Database, which: Wanted, idle_timeout_s: float | None) -> I
     Waits on SQLite's data version, which costs one page's look and no read of the tables. Ends when the
     store is closed, or after `idle_timeout_s` seconds without an event.
     """
-    if idle_timeout_s is not None and not (isinstance(idle_timeout_s, int | float) and idle_timeout_s >= 0):
-        raise InvalidEventError("idle_timeout is a number of seconds", hint="pass a number, or leave it out")
+    check_idle_timeout(idle_timeout_s)
     return _follow(database, which, idle_timeout_s)
 
 
+def check_idle_timeout(idle_timeout_s: float | None) -> None:
+    """Raise unless it is a number of seconds, or None."""
+    if idle_timeout_s is not None and not (isinstance(idle_timeout_s, int | float) and idle_timeout_s >= 0):
+        raise InvalidEventError("idle_timeout is a number of seconds", hint="pass a number, or leave it out")
+
+
 def _follow(database: Database, which: Wanted, idle_timeout_s: float | None) -> Iterator[RecordedEvent]:
+    quiet_since = time.monotonic()
+    with contextlib.closing(looks(database, which)) as found:
+        for event in found:
+            if event is not None:
+                yield event
+                quiet_since = time.monotonic()
+            elif idle_timeout_s is not None and time.monotonic() - quiet_since >= idle_timeout_s:
+                return
+            else:
+                time.sleep(POLL_INTERVAL_S)
+
+
+def looks(database: Database, which: Wanted) -> Generator[RecordedEvent | None, None, None]:
+    """As `follow`, with None where a look found nothing new: the caller waits, and asks on."""
     takes_file_as_unchanging = reading_mode(database.path) != "ro"
     reader = database.new_reader()
     try:
-        quiet_since = time.monotonic()
         version = None
         while not database.is_closed:
             seen = reader.execute("PRAGMA data_version").fetchone()[0]
@@ -80,11 +99,8 @@ def _follow(database: Database, which: Wanted, idle_timeout_s: float | None) -> 
                 for event in read(database, which):
                     which = which._replace(after=event.position)
                     yield event
-                    quiet_since = time.monotonic()
-            elif idle_timeout_s is not None and time.monotonic() - quiet_since >= idle_timeout_s:
-                return
             else:
-                time.sleep(POLL_INTERVAL_S)
+                yield None
                 if takes_file_as_unchanging:
                     reader.close()
                     takes_file_as_unchanging = reading_mode(database.path) != "ro"
