@@ -52,7 +52,10 @@ while interrupts < 150 and time.monotonic() < deadline:
             try:
                 session.emit("main")
             except foldlog.CommitUncertainError:
+                # Reading goes through SQLAlchemy, which signals must not strike.
+                signal.setitimer(signal.ITIMER_REAL, 0)
                 session.reload()
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00005, 0.002))
     except Interrupted:
         interrupts += 1
     except foldlog.FoldlogError as error:

@@ -115,9 +115,10 @@ class Hold:
         if not depth:
             recorder._outermost = ref(self)
         self._start = recorder._tip.event_id
+        # In this order: a signal can strike only once acquire() is done, and all of it is then to be found.
         self._depth = depth
-        recorder._lock.acquire()
         recorder._depth = depth + 1
+        recorder._lock.acquire()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

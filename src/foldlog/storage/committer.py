@@ -88,8 +88,8 @@ class Committer:
         with self._mutex:
             self._queue.append(append)
             if self._gathered is not None and len(self._queue) >= self._expected_count:
-                self._gathered.release()
-                self._gathered = None
+                gathered, self._gathered = self._gathered, None
+                gathered.release()
 
     def wait(self, append: Append) -> None:
         """Return when an append is durable, committing for everybody if nobody else does; one caller each.
@@ -131,10 +131,13 @@ class Committer:
                     return False
                 turnstile = append.turnstile = _closed_lock()
             while not turnstile.acquire(timeout=_LOOK_AGAIN_S):
-                if not self._lead.locked() and self._leader is leader:
+                if append.is_done or self._leader is append:
+                    break  # and was not woken
+                if self._leader is leader and not self._lead.locked():
                     with self._mutex:
-                        self._leader = None  # it was told to lead, and does not
-                    break
+                        self._leader = None if self._leader is leader else self._leader
+                    break  # it was to lead, and does not
+                leader = self._leader
             if append.is_done and self._leader is not append:
                 return False
 
