@@ -37,6 +37,7 @@ class KeptRows:
         self._running: dict[str, dict[RowId, None]] = {"turn": {}, "call": {}}
         self._edges: dict[RowId, None] = {}
         self._totals = Totals()
+        self._unsummed: dict[RowId, Row | None] = {}  # changed calls, with the rows that the totals know
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._changed: dict[str, dict[RowId, None]] = {kind: {} for kind in KINDS}
         self._messages_replaced = False
@@ -167,12 +168,21 @@ class KeptRows:
         self._changed[kind][row_id] = None
         self._revisions[kind] = event_id
         if kind == "call":
-            if old is None:
-                self._totals.add(row)
-            else:
-                self._totals.replace(old.row, row)
+            self._unsummed.setdefault(row_id, old.row if old is not None else None)
         if kind in self._running:
             self._note(kind, row_id, row)
+
+    def _summed(self) -> Totals:
+        """The session's own sums. A call is summed up when they are asked for, however often it changed."""
+        with self._lock:
+            for call_id, known in self._unsummed.items():
+                row = self._entries["call"][call_id].row
+                if known is None:
+                    self._totals.add(row)
+                else:
+                    self._totals.replace(known, row)
+            self._unsummed.clear()
+        return self._totals
 
     def _note(self, kind: str, row_id: RowId, row: Row) -> None:
         """Keep the sets of running rows and of edges in step with a row that is kept."""

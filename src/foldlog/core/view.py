@@ -248,7 +248,7 @@ class View(KeptRows):
     @property
     def totals(self) -> Totals:
         """The session's own sums, not to be changed."""
-        return self._totals
+        return self._summed()
 
     def standing(self) -> Standing:
         """The parts that are no rows, not to be changed; hold the view for all of it to be of one moment."""
@@ -259,7 +259,7 @@ class View(KeptRows):
             error=self._error,
             counts=dict(self._counts),
             last_ids=dict(self._last_ids),
-            totals=self._totals,
+            totals=self._summed(),
         )
 
     def take_changed(self) -> Changed:
