@@ -59,6 +59,8 @@ class Line:
 
     def __init__(self, host: Host, stream: Stream) -> None:
         self.host = host
+        # Looked up once: every event passes here.
+        self.database, self.committer, self.clock = host.database, host.committer, host.config.clock
         self.stream = stream
         self._closed = False
         self._uncertain: FoldlogError | None = None
@@ -120,7 +122,7 @@ class Line:
                     f"session {self.stream.session_id!r}: the event would get id {event_id}, not {expected_id}",
                     hint="look at what happened since in session.view, then try again",
                 )
-            at = max(format_time(self.host.config.clock()), tip.at)
+            at = max(format_time(self.clock()), tip.at)
             event = {"id": event_id, "type": event_type, "at": at, **encoded.value}
             change = plan(self.pending.state(), event)
             chain = next_chain(tip.chain, event_id, event_type, at, digest)
@@ -144,8 +146,8 @@ class Line:
         self, wait: bool, joined: "Line | None", also: Callable[[sqlite3.Connection], None] | None
     ) -> LineAppend | None:
         """Queue what was recorded; None where nothing was and there is nothing to `wait` for."""
-        if self.host.database.is_inherited:  # forked meanwhile: no lock may be touched
-            self.host.database.check_open()
+        if self.database.is_inherited:  # forked meanwhile: no lock may be touched
+            self.database.check_open()
         with self._state:
             if self._lost is not None or self._uncertain is not None:
                 self._check_hold()
@@ -154,7 +156,7 @@ class Line:
                 return None
             try:
                 append = LineAppend(self, self.pending.events[-count:] if count else [], joined, also)
-                self.host.committer.submit(append)
+                self.committer.submit(append)
                 self._submitted_id = self._tip.event_id
             except BaseException:  # interrupted: whether they are queued is not known
                 self._give_up(CommitUncertainError("the commit was interrupted", hint="call reload()"))
@@ -184,11 +186,11 @@ class Line:
                 self._lost = error  # a hold is recording behind them, and has to hear of it
             self.pending.cut_after(self._head.event_id)
             self._stand_at(self._head)
-            self.host.committer.withdraw(self, error)
+            self.committer.withdraw(self, error)
 
     def _take_back(self, start: int) -> None:
         """Forget the events that a hold recorded after this one, as if they had never been."""
-        if self.host.database.is_inherited:
+        if self.database.is_inherited:
             return
         with self._state:
             self.pending.cut_after(max(start, self._submitted_id))
@@ -197,6 +199,6 @@ class Line:
     def drain(self) -> None:
         """Wait until nothing of this session is on its way, for a holder who has recorded nothing."""
         append = LineAppend(self, [])
-        self.host.committer.submit(append)
+        self.committer.submit(append)
         with contextlib.suppress(FoldlogError):  # those whose events they are hear of it
-            self.host.committer.wait(append)
+            self.committer.wait(append)

@@ -86,7 +86,7 @@ class Hold:
 
     def __enter__(self) -> "Recorder":
         recorder = self._recorder
-        recorder.host.database.check_open()
+        recorder.database.check_open()
         lock = recorder._lock
         with lock:
             if recorder._depth or recorder.reserved_for is not None:
@@ -97,7 +97,7 @@ class Hold:
     def try_enter(self) -> bool:
         """Hold the session if that needs no waiting."""
         recorder = self._recorder
-        recorder.host.database.check_open()
+        recorder.database.check_open()
         if not recorder._lock.acquire(blocking=False):
             return False
         try:
@@ -125,7 +125,7 @@ class Hold:
     ) -> None:
         append, after = self.leave(error)
         if append is not None:
-            self._recorder.host.committer.wait(append)
+            self._recorder.committer.wait(append)
         if after:
             self._recorder.run_after(after)
 
@@ -216,7 +216,7 @@ class Recorder(Line):
 
     def _interrupted(self) -> None:
         """A signal raised in the middle of a hold: what it recorded may be half done."""
-        if not self.host.database.is_inherited and self._tip.event_id > self._submitted_id:
+        if not self.database.is_inherited and self._tip.event_id > self._submitted_id:
             self._give_up(CommitUncertainError("a signal interrupted the session", hint="call reload()"))
 
     def _go_with(self) -> _Extras:
@@ -300,7 +300,7 @@ class Recorder(Line):
             return pending
         if self.stream.key is None:
             return None
-        stored = journal.find_key(self.host.database, self.stream, idempotency_key)
+        stored = journal.find_key(self.database, self.stream, idempotency_key)
         return event_of(stored) if stored is not None else None
 
     def commit_unseen(
@@ -318,8 +318,8 @@ class Recorder(Line):
             extras.joined, extras.also = self, tables_writer()
             return
         append = LineAppend(self, [], self, tables_writer())
-        self.host.committer.submit(append)
-        self.host.committer.wait(append)
+        self.committer.submit(append)
+        self.committer.wait(append)
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Run something once the outermost hold has committed and let go of the lock."""
@@ -334,7 +334,7 @@ class Recorder(Line):
 
     def reload(self, load: Callable[[], tuple[View, Head | None]]) -> None:
         """Read the journal again: at opening, and after an uncertain commit."""
-        self.host.database.check_open()
+        self.database.check_open()
         with self._lock:
             if self._closed:
                 self._check_usable()

@@ -101,6 +101,8 @@ class Committer:
                 with self._lead:
                     if self._leader is append:
                         self._commit_queue()
+                if append.is_done and self._leader is not append:
+                    break
         except BaseException:  # interrupted
             if self._leader is append:
                 with self._lead:
@@ -186,10 +188,13 @@ class Committer:
         """Wake those whose appends are done, and the first of those who wait: it leads next."""
         with self._mutex:
             self._expected_count = len(group) + len(self._queue)
-            self._leader = next((append for append in self._queue if append.turnstile is not None), None)
+            self._leader = None
             waiting = [append for append in group if append.turnstile is not None]
-            if self._leader is not None:
-                waiting.append(self._leader)
+            for append in self._queue:
+                if append.turnstile is not None:
+                    self._leader = append
+                    waiting.append(append)
+                    break
         for append in waiting:  # not under the mutex, or the first to wake would wait for it
             _wake(append)
         self._group = []
