@@ -40,7 +40,7 @@ def assert_free(session: foldlog.aio.Session) -> None:
     """Nobody holds the session."""
     assert session.recorder.reserved_for is None
     assert session.recorder._depth == 0
-    assert not session.store.turn_of(session.recorder).locked()
+    assert not session.store.place_of(session.recorder).locked()
 
 
 # Batches.
@@ -98,6 +98,33 @@ def test_a_batch_that_raises_is_taken_back_and_nested_ones_too(run: Any, started
                     await session.add_event("kept.too")
             assert kinds(session) == ["kept", "kept.too"]
             assert_free(session)
+
+    run(main())
+
+
+def test_a_batch_that_is_open_is_not_entered_again(run: Any, started: Any) -> None:
+    async def main() -> None:
+        async with started() as session:
+            batch = session.batch()
+            async with batch:
+                with pytest.raises(foldlog.InvalidEventError, match="open already"):
+                    async with batch:
+                        pass
+                await session.add_event("kept")
+            async with batch:
+                await session.add_event("kept.too")
+            assert kinds(session) == ["kept", "kept.too"]
+            assert_free(session)
+
+    run(main())
+
+
+def test_what_is_never_awaited_is_told(run: Any, started: Any) -> None:
+    async def main() -> None:
+        async with started() as session:
+            with pytest.warns(RuntimeWarning, match="never awaited"):
+                session.turn()
+            assert len(session.view.turns) == 0
 
     run(main())
 
@@ -477,7 +504,8 @@ def test_openings_are_coroutines(run: Any, path: Path) -> None:
         store = await foldlog.aio.open(path)
         one, two = await asyncio.gather(store.start_session(id="one"), store.start_session(id="two"))
         three = await asyncio.create_task(store.start_session(id="three"))
-        store.start_session(id="never")  # nothing happens before it is awaited
+        with pytest.warns(RuntimeWarning, match="never awaited"):
+            store.start_session(id="never")  # nothing happens before it is awaited
         async with one, two, three:
             pass
         assert [row["id"] async for row in store.sessions()] == ["one", "two", "three"]

@@ -412,3 +412,16 @@ def test_a_clock_of_another_zone_is_written_in_utc(path: Path) -> None:
     clock = lambda: dt.datetime(2026, 11, 22, 12, 0, tzinfo=zone)  # noqa: E731
     with foldlog.new_state(path, config=foldlog.Config(clock=clock), id="demo") as session:
         assert session.emit("note")["at"] == "2026-11-22T06:30:00.000000Z"
+
+
+def test_a_batch_that_is_open_is_not_entered_again(session: foldlog.Session) -> None:
+    batch = session.batch()
+    with batch:
+        with pytest.raises(foldlog.InvalidEventError, match="open already"), batch:
+            pass
+        session.add_message("user", "one")
+    with batch as nothing:
+        session.add_message("user", "two")
+    assert nothing is None
+    assert [row["content"] for row in session.view.messages.values()] == ["one", "two"]
+    assert session._recorder._depth == 0

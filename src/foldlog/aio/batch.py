@@ -5,7 +5,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from foldlog.session.recorder import acting_for
+from foldlog.session.recorder import acting_for, check_not_open
 
 if TYPE_CHECKING:
     from foldlog.aio.session import Session
@@ -17,15 +17,18 @@ class Batch:
     def __init__(self, session: "Session") -> None:
         self._session = session
         self._hold = session.recorder.hold()
-        self._turn: asyncio.Lock | None = None
+        self._is_open = False
+        self._place: asyncio.Lock | None = None
 
     async def __aenter__(self) -> None:
+        check_not_open(self._is_open)
         store, recorder = self._session.store, self._session.recorder
         owner = store.owner()
         if recorder.reserved_for is not owner:
-            turn = store.turn_of(recorder)
-            await turn.acquire()
-            self._turn = turn
+            place = store.place_of(recorder)
+            await place.acquire()
+            self._place = place
+        self._is_open = True
         token = acting_for.set(owner)
         try:
             if not self._hold.reserve(owner):
@@ -58,6 +61,7 @@ class Batch:
             await self._session.run(partial(recorder.run_after, after))
 
     def _release(self) -> None:
-        if self._turn is not None:
-            self._turn.release()
-            self._turn = None
+        self._is_open = False
+        if self._place is not None:
+            self._place.release()
+            self._place = None

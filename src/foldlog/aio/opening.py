@@ -6,6 +6,7 @@
 Nothing happens before one of the two.
 """
 
+import warnings
 from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -42,6 +43,7 @@ class Opening(Coroutine[Any, Any, T_co], Generic[T_co]):
         self._begin = begin
         self._begun: Coroutine[Any, Any, T_co] | None = None
         self._opened: T_co | None = None
+        self._is_closed = False
 
     def _coroutine(self) -> Coroutine[Any, Any, T_co]:
         if self._begun is None:
@@ -61,8 +63,17 @@ class Opening(Coroutine[Any, Any, T_co], Generic[T_co]):
 
     def close(self) -> None:
         """Part of being a coroutine: give up before it has ended."""
+        self._is_closed = True
         if self._begun is not None:
             self._begun.close()
+
+    def __del__(self) -> None:
+        if self._begun is None and not self._is_closed:
+            warnings.warn(
+                "what foldlog.aio was to open was never awaited, and nothing was recorded: use await or async with",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     async def __aenter__(self) -> T_co:
         self._opened = await self._coroutine()

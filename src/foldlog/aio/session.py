@@ -100,7 +100,7 @@ class Session:
         elif reserved_for is (owner := self.store.owner()):
             held = self._record_in_batch(verb, owner) if light else None
         else:
-            async with self.store.turn_of(recorder):
+            async with self.store.place_of(recorder):
                 held = self._record_here(verb) if light else None
                 if held is None:
                     return await self.run(verb)
@@ -141,8 +141,8 @@ class Session:
         owner = self.store.owner()
         if dispose is not None or self.recorder.reserved_for is owner:
             # In a batch of its own a task goes on, or takes it back, when the thread is done with it.
-            return await self.store.in_turn(lambda: self.store.workers.run_through(verb, owner, dispose))
-        return await self.store.in_turn(lambda: self.store.workers.run(verb, owner))
+            return await self.store.in_order(lambda: self.store.workers.run_through(verb, owner, dispose))
+        return await self.store.in_order(lambda: self.store.workers.run(verb, owner))
 
     # Events.
 

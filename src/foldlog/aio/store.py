@@ -84,7 +84,7 @@ class Store:
         self.workers = workers
         self.commits = Commits(store.committer)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._turns: weakref.WeakKeyDictionary[Recorder, asyncio.Lock] = weakref.WeakKeyDictionary()
+        self._places: weakref.WeakKeyDictionary[Recorder, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._breathed_at = 0.0
         self._is_closed = False
 
@@ -120,21 +120,21 @@ class Store:
                 hint="use it from one loop, open it again in the other, or use store.sync in a thread",
             )
         self._loop = loop
-        self._turns.clear()
+        self._places.clear()
         self.commits.hand_over()  # what the last loop did not come to
 
-    def turn_of(self, recorder: Recorder) -> asyncio.Lock:
+    def place_of(self, recorder: Recorder) -> asyncio.Lock:
         """Where tasks wait, in order, for a session that another task's batch has reserved."""
-        return self._turns.setdefault(recorder, asyncio.Lock())
+        return self._places.setdefault(recorder, asyncio.Lock())
 
-    async def in_turn(self, start: Callable[[], Awaitable[T]]) -> T:
+    async def in_order(self, start: Callable[[], Awaitable[T]]) -> T:
         """Run something in a worker thread, as soon as no other task's batch is in its way."""
         while True:
             try:
                 return await start()
             except ReservedError as reserved:
-                turn = self.turn_of(reserved.recorder)
-            async with turn:
+                place = self.place_of(reserved.recorder)
+            async with place:
                 # No batch of that session begins until this has run; another session's may be in the way.
                 with contextlib.suppress(ReservedError):
                     return await start()
@@ -192,7 +192,7 @@ class Store:
         async def begin() -> Session:
             owner = self.owner()
             dispose = synchronous.Session.close
-            return Session(self, await self.in_turn(lambda: self.workers.run_through(verb, owner, dispose)))
+            return Session(self, await self.in_order(lambda: self.workers.run_through(verb, owner, dispose)))
 
         return Opening(begin)
 
@@ -305,7 +305,7 @@ class Store:
     async def checkpoint(self) -> None:
         """Checkpoint every session that is open here."""
         owner = self.owner()
-        await self.in_turn(lambda: self.workers.run(self.sync.checkpoint, owner))
+        await self.in_order(lambda: self.workers.run(self.sync.checkpoint, owner))
 
     async def close(self) -> None:
         """Close every session open here, the database and the threads; closing twice is fine.
@@ -319,7 +319,7 @@ class Store:
         owner = self.owner()
         try:
             with contextlib.suppress(StoreClosedError):
-                await self.in_turn(lambda: self.workers.run(self.sync.close, owner))
+                await self.in_order(lambda: self.workers.run(self.sync.close, owner))
         finally:
             await self._end_threads()
 

@@ -90,7 +90,7 @@ class Workers:
         try:
             self._pool.submit(work)
         except RuntimeError as error:  # shut down, by close() or because the interpreter ends
-            raise StoreClosedError("the store is closed", hint="open it again") from error
+            raise StoreClosedError("the store is closed", hint="open the store again") from error
 
     def close(self, *, wait: bool = True) -> None:
         """End the threads, once they have done what they have."""

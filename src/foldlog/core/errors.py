@@ -10,7 +10,7 @@
     │   ├── UpgradeError           an older store could not be brought up to date
     │   ├── NotAStoreError         no store at this path, or something else is
     │   ├── CorruptJournalError    the journal does not say what it said; names the position
-    │   ├── CommitUncertainError   the disk failed while committing; reload() tells what became of it
+    │   ├── CommitUncertainError   the disk failed, or a signal struck, while committing; reload() tells what was kept
     │   ├── AlreadyExistsError     the id or the file is taken
     │   └── InvalidIdError         not a session id
     ├── EventError

@@ -19,7 +19,7 @@ from foldlog.core.ids import check_session_id, is_hash, parent_id
 from foldlog.core.refs import Ref
 from foldlog.core.rows import KINDS
 from foldlog.core.view import View
-from foldlog.session.recorder import event_of
+from foldlog.session.events import event_of
 from foldlog.storage import journal
 from foldlog.storage.blobs import Reader
 from foldlog.storage.files import make_folder, write_file

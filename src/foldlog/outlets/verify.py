@@ -17,7 +17,7 @@ from foldlog.core.refs import Ref
 from foldlog.core.view import View
 from foldlog.outlets.export import refs_in
 from foldlog.session import checkpoint
-from foldlog.session.recorder import event_of
+from foldlog.session.events import event_of
 from foldlog.session.replaying import collector_resting
 from foldlog.storage import journal, tables
 from foldlog.storage.blobs import Reader, check_pieces

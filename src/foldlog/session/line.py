@@ -19,6 +19,7 @@ from foldlog.core.fold import Event, plan
 from foldlog.core.view import View
 from foldlog.session.host import Host
 from foldlog.session.pending import Pending, PendingEvent
+from foldlog.storage import journal
 from foldlog.storage.committer import Append
 from foldlog.storage.journal import Head, Stamped, Stream
 
@@ -159,7 +160,7 @@ class Line:
                 self.committer.submit(append)
                 self._submitted_id = self._tip.event_id
             except BaseException:  # interrupted: whether they are queued is not known
-                self._give_up(CommitUncertainError("the commit was interrupted", hint="call reload()"))
+                self._give_up(journal.interrupted(self.stream.session_id))
                 raise
         return append
 

@@ -61,7 +61,10 @@ class Pending:
 
     def cut_after(self, event_id: int) -> None:
         """Drop the events after one: they will not be committed."""
-        self._keep([event for event in self.events if event.stamped.event_id <= event_id])
+        kept = [event for event in self.events if event.stamped.event_id <= event_id]
+        if len(kept) < len(self.events):
+            self.events = kept
+            self._reset()
 
     def drop_through(self, event_id: int) -> None:
         """Drop the events up to one: they are committed, and the view shows them."""
@@ -73,11 +76,6 @@ class Pending:
         else:
             return
         if self._taken_count:
-            self._reset()
-
-    def _keep(self, events: list[PendingEvent]) -> None:
-        if len(events) < len(self.events):
-            self.events = events
             self._reset()
 
     def _take(self, event: PendingEvent) -> None:

@@ -15,10 +15,8 @@ from types import TracebackType
 from typing import Any, Final
 from weakref import ref
 
-from foldlog.core.codec import decode, encode
+from foldlog.core.codec import encode
 from foldlog.core.errors import (
-    CommitUncertainError,
-    CorruptJournalError,
     FoldlogError,
     InvalidEventError,
     StaleWriterError,
@@ -28,12 +26,12 @@ from foldlog.core.errors import (
 from foldlog.core.fold import Event
 from foldlog.core.ids import check_event_type
 from foldlog.core.limits import ENVELOPE_NESTING
-from foldlog.core.refs import copy_value
 from foldlog.core.view import View
+from foldlog.session.events import event_of
 from foldlog.session.host import Host
 from foldlog.session.line import Line, LineAppend
 from foldlog.storage import journal
-from foldlog.storage.journal import Head, StoredEvent, Stream
+from foldlog.storage.journal import Head, Stream
 from foldlog.storage.lease import Lease
 
 _RESERVED = frozenset({"id", "type", "at"})
@@ -90,7 +88,7 @@ class Hold:
         lock = recorder._lock
         with lock:
             if recorder._depth or recorder.reserved_for is not None:
-                recorder._wait_for_turn()
+                recorder._wait_until_free()
             self._begin(recorder)
         return recorder
 
@@ -101,7 +99,7 @@ class Hold:
         if not recorder._lock.acquire(blocking=False):
             return False
         try:
-            if not recorder._is_my_turn():
+            if not recorder._may_hold():
                 return False
             self._begin(recorder)
         finally:
@@ -176,6 +174,35 @@ class Hold:
         return self.leave(error)
 
 
+class Batch:
+    """Several events, one transaction; made by `session.batch()`."""
+
+    def __init__(self, recorder: "Recorder") -> None:
+        self._recorder = recorder
+        self._hold: Hold | None = None
+
+    def __enter__(self) -> None:
+        check_not_open(self._hold is not None)
+        hold = self._recorder.hold()
+        hold.__enter__()
+        self._hold = hold
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.__exit__(kind, error, trace)
+
+
+def check_not_open(is_open: bool) -> None:
+    """Raise where a batch that is open is entered again."""
+    if is_open:
+        raise InvalidEventError(
+            "this batch is open already", hint="each `with` takes one of its own: with session.batch(): …"
+        )
+
+
 class Recorder(Line):
     """One session's line of events, and the only way to add to it."""
 
@@ -195,13 +222,13 @@ class Recorder(Line):
         """A hold on the session, for a `with` block: what it records is committed when the outermost one ends."""
         return Hold(self)
 
-    def _is_my_turn(self) -> bool:
+    def _may_hold(self) -> bool:
         return self.reserved_for is None or acting_for.get() is self.reserved_for
 
-    def _wait_for_turn(self) -> None:
+    def _wait_until_free(self) -> None:
         if self._depth and self._outermost() is None:
             self._clear_up()
-        if not self._is_my_turn():
+        if not self._may_hold():
             if acting_for.get() is not None:
                 raise ReservedError(self)
             self._free.wait_for(lambda: self.reserved_for is None)
@@ -217,7 +244,7 @@ class Recorder(Line):
     def _interrupted(self) -> None:
         """A signal raised in the middle of a hold: what it recorded may be half done."""
         if not self.database.is_inherited and self._tip.event_id > self._submitted_id:
-            self._give_up(CommitUncertainError("a signal interrupted the session", hint="call reload()"))
+            self._give_up(journal.interrupted(self.stream.session_id))
 
     def _go_with(self) -> _Extras:
         self._extras = self._extras or _Extras()
@@ -350,28 +377,3 @@ class Recorder(Line):
             self._look_at(view)
             self._stand_at(head)
             self._uncertain = None
-
-
-def event_of(stored: StoredEvent) -> Event:
-    """A stored event as the dict that folds."""
-    try:
-        payload = decode(stored.data)
-    except CorruptJournalError as error:
-        raise _damaged(stored, error.message) from error
-    if type(payload) is not dict:
-        raise _damaged(stored, "its data is no map")
-    return {"id": stored.event_id, "type": stored.type, "at": stored.at, **payload}
-
-
-def _damaged(stored: StoredEvent, why: str) -> CorruptJournalError:
-    return CorruptJournalError(
-        f"session {stored.session_id!r}: event {stored.event_id} at position {stored.position} is damaged: {why}",
-        hint="run `foldlog verify` on the store; restore a backup, or go on after this position",
-        position=stored.position,
-    )
-
-
-def own_copy(event: Event) -> Event:
-    """An event for the user to keep."""
-    copied: Event = copy_value(event)
-    return copied

@@ -14,7 +14,7 @@ from foldlog.core.codec import decode
 from foldlog.core.errors import CorruptJournalError
 from foldlog.core.fold import advance
 from foldlog.core.view import View
-from foldlog.session.recorder import event_of
+from foldlog.session.events import event_of
 from foldlog.storage import stream_pages
 from foldlog.storage.journal import StoredEvent, Stream
 from foldlog.storage.sqlite import Database

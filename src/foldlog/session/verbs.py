@@ -25,8 +25,9 @@ from foldlog.core.refs import Ref, copy_value, hash_name
 from foldlog.core.rows import LINK_KEYS, Row
 from foldlog.core.view import View
 from foldlog.session import variables
+from foldlog.session.events import own_copy
 from foldlog.session.host import Host
-from foldlog.session.recorder import Recorder, own_copy
+from foldlog.session.recorder import Batch, Recorder
 from foldlog.storage import blobs
 
 ChangeFunction = Callable[[Row], Row | None]
@@ -88,7 +89,7 @@ class Verbs(ABC):
         found: int = event["id"]
         return found
 
-    def batch(self) -> AbstractContextManager[Any]:
+    def batch(self) -> AbstractContextManager[None]:
         """Several events, one transaction: all of them or none.
 
         Holds the session's lock: other threads' verbs on this session wait until the block ends. Events
@@ -102,7 +103,7 @@ class Verbs(ABC):
         ...     session.view.turns[1]["call_ids"]
         [1]
         """
-        return self._recorder.hold()
+        return Batch(self._recorder)
 
     # Rows.
 

@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
 
-from foldlog.core.errors import CommitUncertainError, FoldlogError
+from foldlog.core.errors import FoldlogError
 from foldlog.storage import journal
 from foldlog.storage.faults import concerns_all
 from foldlog.storage.journal import Stamped
@@ -166,7 +166,7 @@ class Committer:
         """What a leader that was interrupted left: whether it is committed, only the journal knows."""
         for append in self._group:
             if not append.is_done:
-                _fail([append], CommitUncertainError("the commit was interrupted", hint="call reload()"))
+                _fail([append], journal.interrupted(append.stamped[0].stream.session_id if append.stamped else None))
         self._release(self._group)
 
     def _gather(self) -> None:

@@ -200,6 +200,14 @@ def in_words_of(error: FoldlogError, stamped: list[Stamped]) -> FoldlogError:
     return found
 
 
+def interrupted(session_id: str | None) -> CommitUncertainError:
+    """What a signal, or an error of ours, in the middle of a commit leaves: only the journal knows what was kept."""
+    what = f"session {session_id!r}" if session_id is not None else "a session"
+    return CommitUncertainError(
+        f"{what}: the commit was interrupted", hint="call reload() to see what was kept, then go on"
+    )
+
+
 def find_stream(database: Database, session_id: str) -> Stream:
     """The stream of a session; raises `UnknownSessionError`."""
     with database.read() as connection:

@@ -141,6 +141,7 @@ def _in_use(session_id: str, holder: dict[str, Any]) -> SessionInUseError:
             who = f"another handle of this process since {holder.get('since')}"
     return SessionInUseError(
         f"session {session_id!r} is being written by {who}",
-        hint="close that handle, or read without writing: store.view(id)",
+        hint="close that handle, or read without writing: store.view(id); one that is stuck is pushed aside by "
+        "open_session(id, take_over=True)",
         holder=holder,
     )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from foldlog.core.errors import InvalidEventError, StoreClosedError
 from foldlog.core.ids import check_event_type, check_session_id
-from foldlog.session.recorder import event_of
+from foldlog.session.events import event_of
 from foldlog.storage import journal
 from foldlog.storage.journal import StoredEvent
 from foldlog.storage.sqlite import Database, reading_mode

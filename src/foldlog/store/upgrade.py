@@ -10,7 +10,7 @@ from foldlog.core.errors import NotAStoreError, SchemaTooNewError, StoreError
 from foldlog.core.fold import fold
 from foldlog.session import checkpoint
 from foldlog.session.config import Config
-from foldlog.session.recorder import event_of
+from foldlog.session.events import event_of
 from foldlog.session.replaying import collector_resting
 from foldlog.storage import journal, migrate, sqlite, tables
 from foldlog.storage.faults import translated

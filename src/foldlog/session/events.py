@@ -1,0 +1,35 @@
+"""Events as dicts: one that is stored as the dict that folds, one that folds as the dict a user keeps.
+
+How events are stored is in `foldlog.storage.journal`, what they mean in `foldlog.core.fold`.
+"""
+
+from foldlog.core.codec import decode
+from foldlog.core.errors import CorruptJournalError
+from foldlog.core.fold import Event
+from foldlog.core.refs import copy_value
+from foldlog.storage.journal import StoredEvent
+
+
+def event_of(stored: StoredEvent) -> Event:
+    """A stored event as the dict that folds."""
+    try:
+        payload = decode(stored.data)
+    except CorruptJournalError as error:
+        raise _damaged(stored, error.message) from error
+    if type(payload) is not dict:
+        raise _damaged(stored, "its data is no map")
+    return {"id": stored.event_id, "type": stored.type, "at": stored.at, **payload}
+
+
+def _damaged(stored: StoredEvent, why: str) -> CorruptJournalError:
+    return CorruptJournalError(
+        f"session {stored.session_id!r}: event {stored.event_id} at position {stored.position} is damaged: {why}",
+        hint="run `foldlog verify` on the store; restore a backup, or go on after this position",
+        position=stored.position,
+    )
+
+
+def own_copy(event: Event) -> Event:
+    """An event for the user to keep."""
+    copied: Event = copy_value(event)
+    return copied
