@@ -119,6 +119,57 @@ def test_a_batch_that_is_open_is_not_entered_again(run: Any, started: Any) -> No
     run(main())
 
 
+def test_reload_waits_for_another_tasks_batch(run: Any, started: Any) -> None:
+    async def main() -> None:
+        async with started() as session:
+            entered = asyncio.Event()
+
+            async def batch() -> None:
+                async with session.batch():
+                    await session.add_event("kept")
+                    entered.set()
+                    await asyncio.sleep(0.02)
+
+            task = asyncio.create_task(batch())
+            await entered.wait()
+            await session.reload()
+            assert task.done()
+            assert kinds(session) == ["kept"]
+            assert_free(session)
+
+    run(main())
+
+
+def test_a_batch_whose_loop_has_ended_is_taken_back(path: Path, config: foldlog.Config) -> None:
+    kept: dict[str, Any] = {}
+
+    async def begin() -> None:
+        store = await foldlog.aio.open(path, config=config)
+        session = kept["session"] = await store.start_session(id="demo")
+        entered = asyncio.Event()
+
+        async def batch() -> None:
+            async with session.batch():
+                await session.add_event("gone")
+                entered.set()
+                await asyncio.sleep(100)
+
+        kept["task"] = asyncio.ensure_future(batch())
+        await entered.wait()
+
+    async def go_on() -> None:
+        session = kept["session"]
+        await session.add_event("kept")
+        assert kinds(session) == ["kept"]
+        await session.store.close()
+
+    ended = asyncio.new_event_loop()
+    ended.run_until_complete(begin())
+    kept["task"]._log_destroy_pending = False  # that it is lost is the point
+    ended.close()
+    asyncio.run(asyncio.wait_for(go_on(), 30))
+
+
 def test_what_is_never_awaited_is_told(run: Any, started: Any) -> None:
     async def main() -> None:
         async with started() as session:

@@ -306,3 +306,140 @@ def test_a_reopened_session_is_shared_by_writers_readers_and_checkpoints(
     session.checkpoint()
     assert other.verify().problems == []
     assert reopen().view("demo") == foldlog.fold(events)
+
+
+# What a verb concluded from events that were on their way, and then were not committed.
+
+
+def with_first_failing(
+    session: foldlog.Session,
+    monkeypatch: pytest.MonkeyPatch,
+    first: Callable[[], Any],
+    second: Callable[[Callable[[], None]], Any],
+) -> list[Any]:
+    """Run `first`, whose commit will fail, and `second` while it is on its way; `second` is given what lets it fail."""
+    let, failed = threading.Event(), threading.Event()
+    append, once = journal.append, iter([True])
+
+    def fail(*arguments: Any) -> None:
+        if next(once, False):
+            assert let.wait(WAIT_S)
+            failing(sqlite3.SQLITE_FULL)(*arguments)
+        append(*arguments)
+
+    def run_first() -> Any:
+        try:
+            return first()
+        finally:
+            failed.set()
+
+    def let_it_fail() -> None:
+        let.set()
+        assert failed.wait(WAIT_S)
+
+    def run_second() -> Any:
+        until(lambda: bool(session._recorder.pending.events))
+        try:
+            return second(let_it_fail)
+        finally:
+            let.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "append", fail)
+        return run_all(run_first, run_second)
+
+
+def test_a_key_whose_event_fails_is_acknowledged_to_nobody(
+    store: foldlog.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = store.start_session(id="demo")
+
+    def again(let_it_fail: Callable[[], None]) -> Any:
+        with session.batch():
+            session.emit("paid", idempotency_key="k")
+            let_it_fail()
+
+    outcomes = with_first_failing(session, monkeypatch, lambda: session.emit("paid", idempotency_key="k"), again)
+    assert [type(outcome) for outcome in outcomes] == [foldlog.StoreError] * 2
+    assert len(check(store, session)) == 1
+    assert session.emit("paid", idempotency_key="k")["id"] == 2
+
+
+def test_a_change_made_from_a_row_that_fails_fails_with_it(
+    store: foldlog.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = store.start_session(id="demo")
+    call = session.add_call("leaf", n=0)["id"]
+
+    def add_one(let_it_fail: Callable[[], None]) -> Any:
+        def change(row: dict[str, Any]) -> dict[str, Any]:
+            let_it_fail()
+            return {"n": row["n"] + 1}
+
+        return session.update_call(call, change)
+
+    outcomes = with_first_failing(session, monkeypatch, lambda: session.update_call(call, n=1), add_one)
+    assert [type(outcome) for outcome in outcomes] == [foldlog.StoreError] * 2
+    assert session.view.calls[call]["n"] == 0
+    assert session.update_call(call, lambda row: {"n": row["n"] + 1})["n"] == 1
+    check(store, session)
+
+
+@pytest.mark.parametrize("what", ["row", "list"])
+def test_nothing_to_change_is_said_once_that_is_durable(
+    store: foldlog.Store, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    session = store.start_session(id="demo")
+    turn, call = session.add_turn()["id"], session.add_call("leaf")["id"]
+
+    def same(_: Callable[[], None] | None = None) -> Any:
+        if what == "row":
+            return session.update_call(call, lambda _row: {"status": "ok"})
+        return session.add_turn_ids(turn, "mine", [7])
+
+    def wait_behind(let_it_fail: Callable[[], None]) -> Any:
+        releasing = threading.Thread(
+            target=lambda: (until(lambda: bool(store.committer._queue)), let_it_fail()), daemon=True
+        )
+        releasing.start()
+        try:
+            return same()
+        finally:
+            releasing.join(WAIT_S)
+
+    outcomes = with_first_failing(session, monkeypatch, same, wait_behind)
+    assert [type(outcome) for outcome in outcomes] == [foldlog.StoreError] * 2
+    assert session.view.calls[call]["status"] == "running"
+    assert "mine" not in session.view.turns[turn]
+    same()
+    check(store, session)
+
+
+def test_a_child_whose_start_fails_is_in_nobodys_way(store: foldlog.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = store.start_session(id="demo")
+    append, chance = journal.append, random.Random(5)
+
+    def sometimes(database: Any, stamped: list[Any], also: Any = None) -> None:
+        if chance.random() < 0.4:
+            failing(sqlite3.SQLITE_FULL)(database, stamped)
+        append(database, stamped, also)
+
+    def work() -> list[str]:
+        found: list[str] = []
+        while len(found) < 6:
+            try:
+                child = session.start_child()
+            except foldlog.SessionInUseError:
+                raise
+            except foldlog.StoreError:
+                continue
+            found.append(child.id)
+        return found
+
+    monkeypatch.setattr(journal, "append", sometimes)
+    outcomes = run_all(*[work] * 4)
+    monkeypatch.setattr(journal, "append", append)
+    ids = [child for outcome in outcomes for child in outcome]
+    assert len(set(ids)) == 24
+    assert {row["child_session_id"] for row in session.view.calls.values()} == set(ids)
+    check(store, session)

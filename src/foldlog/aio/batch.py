@@ -44,10 +44,13 @@ class Batch:
             raise
         finally:
             acting_for.reset(token)
+        store.batches.add(self)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self not in self._session.store.batches:
+            return  # its loop had ended, and another has taken it back
         recorder = self._session.recorder
         try:
             # Where the batch is taken back nothing is awaited, so that nothing comes between.
@@ -60,8 +63,15 @@ class Batch:
         if after:
             await self._session.run(partial(recorder.run_after, after))
 
+    def abandon(self) -> None:
+        """Take the batch back: the loop of its task has ended."""
+        self._place = None  # it was the ended loop's
+        self._hold.end_reservation(asyncio.CancelledError())
+        self._release()
+
     def _release(self) -> None:
         self._is_open = False
+        self._session.store.batches.discard(self)
         if self._place is not None:
             self._place.release()
             self._place = None

@@ -16,7 +16,7 @@ from foldlog.aio.scopes import CallScope, TurnScope
 from foldlog.aio.weight import is_light
 from foldlog.aio.workers import finish
 from foldlog.core.errors import FoldlogError
-from foldlog.core.fold import Event
+from foldlog.core.fold import FOLDED_TYPES, Event
 from foldlog.core.ids import RowId
 from foldlog.core.rows import Row
 from foldlog.core.view import View
@@ -33,8 +33,7 @@ T = TypeVar("T")
 
 # What a verb returned, and what it left to wait for and to do then.
 _Held: TypeAlias = tuple[T, LineAppend | None, list[Callable[[], None]]]
-# More events than this do not wait for one commit: stamping them, or waiting until they are folded, would
-# hold the loop.
+# So many events wait for one commit at most: stamping or folding more at once would hold the loop.
 _PENDING_MAX = 512
 
 
@@ -157,8 +156,9 @@ class Session:
     ) -> Event:
         """Append one event and fold it; returns it with its `id`, `type` and `at`. As `foldlog.Session.emit`."""
         verb = partial(self.sync.emit, type, idempotency_key=idempotency_key, expected_id=expected_id, **fields)
-        # A key is looked up in the database.
-        return await self.record(verb, idempotency_key is None and is_light(fields))
+        # A key is looked up in the database, and so may be the rows that an event changes.
+        here = idempotency_key is None and (type not in FOLDED_TYPES or self.view.is_whole)
+        return await self.record(verb, here and is_light(fields))
 
     async def add_event(self, type: str, /, **fields: Any) -> int:
         """Append an annotation: kept in the journal, changes no row; returns its event id."""
@@ -230,19 +230,19 @@ class Session:
         )
 
     def _is_light_row(self, kind: str, row_id: Any, fields: Row) -> bool:
-        """Whether a row, which an update gives back, and what changes of it are cheap to copy."""
-        if not is_light(fields) or not isinstance(row_id, int | str):
-            return False
-        row = self.recorder.view.row(kind, row_id)
-        return row is None or is_light(row)
+        """Whether a row, which an update gives back, and what changes of it are in memory and cheap to copy."""
+        known = self.view.is_whole and isinstance(row_id, int | str) and is_light(fields)
+        return known and is_light(self.view.row(kind, row_id))
 
     async def add_turn_id(self, turn_id: RowId | None, key: str, value: RowId) -> None:
         """Add an id to one of a turn's lists unless it is there; a turn of None is nobody's, and ignored."""
-        await self.record(partial(self.sync.add_turn_id, turn_id, key, value), is_light(value))
+        await self.record(partial(self.sync.add_turn_id, turn_id, key, value), self.view.is_whole and is_light(value))
 
     async def add_turn_ids(self, turn_id: RowId | None, key: str, values: Iterable[RowId]) -> None:
         """Add ids to one of a turn's lists; those already there are left out."""
-        await self.record(partial(self.sync.add_turn_ids, turn_id, key, values), is_light(values))
+        await self.record(
+            partial(self.sync.add_turn_ids, turn_id, key, values), self.view.is_whole and is_light(values)
+        )
 
     # What becomes of the session.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from foldlog.aio.batch import Batch
 from foldlog.aio.commits import Commits
 from foldlog.aio.opening import Opening
 from foldlog.aio.session import Session
@@ -84,6 +85,7 @@ class Store:
         self.workers = workers
         self.commits = Commits(store.committer)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.batches: set[Batch] = set()  # those that are open
         self._places: weakref.WeakKeyDictionary[Recorder, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._breathed_at = 0.0
         self._is_closed = False
@@ -120,6 +122,8 @@ class Store:
                 hint="use it from one loop, open it again in the other, or use store.sync in a thread",
             )
         self._loop = loop
+        for batch in list(self.batches):  # of tasks that will not go on
+            batch.abandon()
         self._places.clear()
         self.commits.hand_over()  # what the last loop did not come to
 

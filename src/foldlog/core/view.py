@@ -118,6 +118,11 @@ class View(KeptRows):
             copied: dict[str, Any] = copy_value(found)
         return copied
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all rows are in memory, so that no look at them reads the store."""
+        return not self._unread
+
     def load(self) -> Self:
         """Read all rows that were not read yet, so that the view outlives its store; returns the view."""
         for kind in KINDS:

@@ -65,7 +65,9 @@ class Line:
         self.stream = stream
         self._closed = False
         self._uncertain: FoldlogError | None = None
-        self._lost: FoldlogError | None = None  # why what is being recorded will not be committed
+        # Of the hold under way: whether it has read what was still on its way, and why it cannot be committed.
+        self._relies = False
+        self._lost: FoldlogError | None = None
         self._look_at(View())
         self._stand_at(None)
 
@@ -134,6 +136,12 @@ class Line:
             self.pending.events.append(PendingEvent(stamped, event, change, self._tip))
         return event
 
+    def rely(self) -> None:
+        """Let the hold stand or fall with what is on its way; before a verb reads that and draws conclusions."""
+        with self._state:
+            if self.pending.events:
+                self._relies = True
+
     def _check_hold(self) -> None:
         """Raise where what this hold recorded, or may record, cannot be committed."""
         if self._lost is not None:
@@ -143,17 +151,15 @@ class Line:
 
     # Committing.
 
-    def _submit(
-        self, wait: bool, joined: "Line | None", also: Callable[[sqlite3.Connection], None] | None
-    ) -> LineAppend | None:
-        """Queue what was recorded; None where nothing was and there is nothing to `wait` for."""
+    def _submit(self, joined: "Line | None", also: Callable[[sqlite3.Connection], None] | None) -> LineAppend | None:
+        """Queue what was recorded; None where nothing was, and nothing relied on that is still on its way."""
         if self.database.is_inherited:  # forked meanwhile: no lock may be touched
             self.database.check_open()
         with self._state:
             if self._lost is not None or self._uncertain is not None:
                 self._check_hold()
             count = self._tip.event_id - self._submitted_id
-            if not (count or wait or joined):
+            if not (count or joined or self._relies):
                 return None
             try:
                 append = LineAppend(self, self.pending.events[-count:] if count else [], joined, also)
@@ -183,8 +189,8 @@ class Line:
         with self._state:
             if isinstance(error, CommitUncertainError):
                 self._uncertain = error
-            if self._tip.event_id > self._submitted_id:
-                self._lost = error  # a hold is recording behind them, and has to hear of it
+            if self._tip.event_id > self._submitted_id or self._relies:
+                self._lost = error  # a hold goes on from them, and has to hear of it
             self.pending.cut_after(self._head.event_id)
             self._stand_at(self._head)
             self.committer.withdraw(self, error)

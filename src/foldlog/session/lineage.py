@@ -76,6 +76,32 @@ def session_row(
     }
 
 
+def call_to_child(call_id: int, now: str, edge_type: str, call_type: str, fields: Row) -> Row:
+    """The call that leads to a child session, which is still to be named."""
+    return {
+        "id": call_id,
+        "status": "running",
+        "started_at": now,
+        **fields,
+        "type": call_type,
+        "child_session_id": None,
+        "edge_type": edge_type,
+    }
+
+
+def row_below(parent: Row, call: Row, now: str) -> Row:
+    """The row a child session starts with: it names the call that leads to it."""
+    return session_row(
+        call["child_session_id"],
+        kind="child",
+        provider=parent.get("provider"),
+        parent={"session_id": parent["id"], "call_id": call["id"], "eval_id": call.get("parent_eval_id")},
+        cache_id=None,
+        created_at=now,
+        extra={},
+    )
+
+
 def lineage_of(source: Source, kind: str, session_id: str, created_at: str) -> Row:
     """The lineage of a session made from a snapshot of another."""
     return {

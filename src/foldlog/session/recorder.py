@@ -44,13 +44,12 @@ acting_for: Final[ContextVar[object]] = ContextVar("acting_for", default=None)
 class _Extras:
     """What goes with the commit of a hold, beside its events."""
 
-    __slots__ = ("after", "also", "joined", "waits")
+    __slots__ = ("after", "also", "joined")
 
     def __init__(self) -> None:
         self.after: list[Callable[[], None]] = []
         self.joined: Line | None = None
         self.also: Callable[[sqlite3.Connection], None] | None = None
-        self.waits = False  # for somebody else's events, though it has none of its own
 
 
 _NOTHING: Final = _Extras()
@@ -137,7 +136,7 @@ class Hold:
             if self._depth:
                 return None, []
             extras = recorder._extras or _NOTHING
-            return recorder._submit(extras.waits, extras.joined, extras.also), extras.after
+            return recorder._submit(extras.joined, extras.also), extras.after
         except FoldlogError:
             raise
         except BaseException:
@@ -149,6 +148,7 @@ class Hold:
                 levels, recorder._depth = recorder._depth - depth, depth
                 if depth == 0:
                     recorder._extras = recorder._lost = None
+                    recorder._relies = False
                 recorder._lock.release()
                 while levels > 1:  # of holds inside that were never left
                     levels -= 1
@@ -236,7 +236,7 @@ class Recorder(Line):
     def _clear_up(self) -> None:
         """Give back what a hold has left behind that a signal kept from being left."""
         levels, self._depth = self._depth, 0
-        self._extras = None
+        self._extras, self._relies = None, False
         self._interrupted()
         for _ in range(levels):
             self._lock.release()
@@ -320,10 +320,9 @@ class Recorder(Line):
             raise InvalidEventError(
                 "an idempotency key is a str of 1 to 512 printable ASCII characters", hint="use a short unique str"
             )
-        with self._state:
-            pending = self.pending.find_key(idempotency_key)
+        self.rely()
+        pending = self.pending.find_key(idempotency_key)
         if pending is not None:
-            self._go_with().waits = True  # it is somebody else's, and not durable yet
             return pending
         if self.stream.key is None:
             return None
@@ -363,6 +362,7 @@ class Recorder(Line):
         """Read the journal again: at opening, and after an uncertain commit."""
         self.database.check_open()
         with self._lock:
+            self._wait_until_free()
             if self._closed:
                 self._check_usable()
             if self._depth:

@@ -34,6 +34,8 @@ from foldlog.storage.journal import Stream
 
 # How often a writer that is pushed aside may be quicker than the one who does it.
 _TAKE_OVERS_MAX: Final = 20
+# How many numbers for a child are tried before the one who holds the last is named.
+_NUMBERS_MAX: Final = 100
 
 
 class Session(Verbs):
@@ -208,43 +210,34 @@ class Session(Verbs):
                     f"session {self.id!r}: a child cannot be started inside a batch",
                     hint="start it before or after: its call and its first event are a commit of their own",
                 )
-            call = self._call_to_child(edge_type, call_type, turn_id, call_fields)
-            session = self.view.session_row()
-            row = lineage.session_row(
-                call["child_session_id"],
-                kind="child",
-                provider=session.get("provider"),
-                parent={
-                    "session_id": self.id,
-                    "call_id": call["id"],
-                    "eval_id": call.get("parent_eval_id"),
-                },
-                cache_id=None,
-                created_at=self._now(),
-                extra={},
-            )
-            child = Session._prepare(self._host, row, source, "attach")
+            call, child = self._prepare_below(edge_type, call_type, turn_id, call_fields, source)
             stack.enter_context(child._released_on_error())
             recorder.record("call.started", {"call": call})
             child._recorder.commit_unseen(child._tables_writer, parent=recorder)
         child._announce()
         return child
 
-    def _call_to_child(self, edge_type: str, call_type: str, turn_id: RowId | None, call_fields: Row) -> Row:
-        pending = self._recorder.pending
-        number = pending.counter("child") + 1
-        while journal.has_stream(self._host.database, f"{self.id}/{child_name(number, edge_type)}"):
+    def _prepare_below(
+        self, edge_type: str, call_type: str, turn_id: RowId | None, call_fields: Row, source: Source | None
+    ) -> tuple[Row, "Session"]:
+        """A child with the next number that nobody has, and the row of the call that leads to it."""
+        number, now = self._recorder.pending.counter("child"), self._now()
+        call = lineage.call_to_child(self._recorder.pending.counter("call") + 1, now, edge_type, call_type, call_fields)
+        if turn_id is not None:
+            call["turn_id"] = turn_id
+        for attempt in range(1, _NUMBERS_MAX + 1):
             number += 1
-        row = {
-            "id": pending.counter("call") + 1,
-            "status": "running",
-            "started_at": self._now(),
-            **call_fields,
-            "type": call_type,
-            "child_session_id": f"{self.id}/{child_name(number, edge_type)}",
-            "edge_type": edge_type,
-        }
-        return row if turn_id is None else {**row, "turn_id": turn_id}
+            while journal.has_stream(self._host.database, f"{self.id}/{child_name(number, edge_type)}"):
+                number += 1
+            call["child_session_id"] = f"{self.id}/{child_name(number, edge_type)}"
+            row = lineage.row_below(self.view.session_row(), call, now)
+            try:
+                return call, Session._prepare(self._host, row, source, "attach")
+            except (SessionInUseError, AlreadyExistsError):
+                # Another thread's child, whose start has just failed, or another process'.
+                if attempt == _NUMBERS_MAX:
+                    raise
+        raise AssertionError  # the last attempt has returned or raised
 
     # Scopes.
 

@@ -173,6 +173,7 @@ class Verbs(ABC):
             )
         check_row_id(row_id, f"{kind} id")
         with self._recorder.hold() as recorder:
+            recorder.rely()
             # A call's row is never mutated, so it is copied for users only; a turn's lists grow beside it.
             read = recorder.pending.read_row if kind == "turn" else recorder.pending.stored_row
             row = read(kind, row_id)
@@ -215,6 +216,7 @@ class Verbs(ABC):
         check_row_id(turn_id, "turn id")
         values = [check_row_id(value, f"{key} holds") for value in values]
         with self._recorder.hold() as recorder:
+            recorder.rely()
             values = recorder.pending.not_listed(turn_id, key, values)
             if values:
                 recorder.record("turn.updated", {"turn_id": turn_id, "changes": {}, "added": {key: values}})
@@ -326,6 +328,7 @@ class Verbs(ABC):
             body, summary = variables.capture(values, lambda value: self.value_ref(value, inline_bytes_max=0))
             ref = self.value_ref(body)
         with self._recorder.hold() as recorder:
+            recorder.rely()
             row: Row = {
                 "kind": "variables",
                 "message_through_id": recorder.pending.last_row_id("message"),
