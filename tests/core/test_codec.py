@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foldlog.core.codec import TAG, decode, encode
+from foldlog.core.codec import TAG, canonical_json, decode, encode
 from foldlog.core.errors import CorruptJournalError, LimitError, NotSerializableError
 from foldlog.core.refs import Ref, copy_value, hash_name
 
@@ -490,3 +490,8 @@ def test_every_tagged_type_is_tagged() -> None:
 
 def test_an_enum_of_a_tuple_in_a_set_is_its_plain_form() -> None:
     assert decode(encode({Color.PAIR}).data) == {Color.PAIR.value}
+
+
+@given(VALUES)
+def test_canonical_json_is_the_canonical_encoding(value: Any) -> None:
+    assert canonical_json(value) == encode(value, canonical=True).data

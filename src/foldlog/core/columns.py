@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from foldlog.core.codec import encode
+from foldlog.core.codec import canonical_json
 from foldlog.core.documents import Node, edge_of
 from foldlog.core.errors import FoldlogError
 from foldlog.core.ids import RowId, check_row_id, parent_id, session_name
@@ -66,7 +66,7 @@ def dump(value: Any) -> str:
     """A row or document as the JSON that a `data` column holds."""
     # Documents nest deeper than values: sessions below sessions, each with a value of its own inside.
     # Sorted keys: the same row is the same text, however it came to be.
-    return encode(value, nesting_max=_STORED_NESTING_MAX, canonical=True).data.decode()
+    return canonical_json(value, nesting_max=_STORED_NESTING_MAX).decode()
 
 
 _STORED_NESTING_MAX: Final = NESTING_MAX + 50
