@@ -87,3 +87,13 @@ def test_related_values_read_back_equal_and_of_the_same_types(
                 else:
                     assert same_value(found, given)
             assert store.verify().problems == []
+
+
+def test_values_inside_values_read_back_however_they_nest(store: foldlog.Store) -> None:
+    session = store.start_session(id="demo")
+    value: Any = ["x" * 300]
+    for level in range(60):
+        value = [{"text": f"{level}" * 300, "inner": value}] if level % 2 else {"items": [value, "y" * 5000]}
+        call = session.add_call("leaf", request_ref=session.value_ref(value))
+        assert session.read_ref(call["request_ref"]) == value
+    assert store.verify().problems == []

@@ -39,7 +39,7 @@ _CHUNK: Final = 500
 # The first look for a list's prefix is at its last runs: a list mostly grows by a few items.
 _FIRST_CHUNK: Final = 4
 # Levels of markers inside markers that a stored value can have, and then some.
-_LEVELS_MAX: Final = SPLIT_DEPTH_MAX + 2
+_LEVELS_MAX: Final = 2 * SPLIT_DEPTH_MAX + 2
 # What a reader of many blobs keeps of them.
 _KEPT_BYTES_MAX: Final = 64 * 1024 * 1024
 # More than any value may take; a row that claims more is damaged.
