@@ -27,7 +27,9 @@ from foldlog.storage.journal import Head, Stamped, Stream
 class LineAppend(Append):
     """What one hold recorded: its own events, and the first ones of a child that it started."""
 
-    __slots__ = ("_events", "_joined", "_line")
+    __slots__ = ("_events", "_joined")
+
+    line: "Line"
 
     def __init__(
         self,
@@ -40,19 +42,18 @@ class LineAppend(Append):
         if joined is not None:
             stamped += [pending.stamped for pending in joined.pending.events]
         super().__init__(line, stamped, also)
-        self._line = line
         self._events = events
         self._joined = joined
 
     def settle(self) -> None:
         """Fold the events."""
-        self._line._settle(self._events)
+        self.line._settle(self._events)
         if self._joined is not None:
             self._joined._settle_unseen()
 
     def give_up(self, error: FoldlogError) -> None:
         """Forget the events, and those behind them."""
-        self._line._give_up(error)
+        self.line._give_up(error)
 
 
 class Line:

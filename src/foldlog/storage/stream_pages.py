@@ -18,10 +18,10 @@ _SELECT: Final = (
 
 
 # Of each event: position, event id, type, at, data.
-Line = tuple[int, int, str, str, str]
+EventRow = tuple[int, int, str, str, str]
 
 
-def read(database: Database, stream: Stream, *, after: int = 0, through: int | None = None) -> Iterator[list[Line]]:
+def read(database: Database, stream: Stream, *, after: int = 0, through: int | None = None) -> Iterator[list[EventRow]]:
     """A session's events in order, after one event id and through another, in pages.
 
     Each page is a transaction of its own, so that a slow reader never keeps the write-ahead log from
@@ -45,7 +45,7 @@ def read(database: Database, stream: Stream, *, after: int = 0, through: int | N
             return
 
 
-def _through_gap(rows: list[Line], after: int) -> int:
+def _through_gap(rows: list[EventRow], after: int) -> int:
     """How many rows there are before the first that is not the next event."""
     if not rows or rows[-1][1] == after + len(rows):
         return len(rows)
