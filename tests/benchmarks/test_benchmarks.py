@@ -43,7 +43,8 @@ def test_every_target_has_a_measurement_or_a_reason(results: Any) -> None:
                 assert check.key.startswith(("coroutines.", "tmpfs.")), check
             else:
                 assert outcome.measured is not None
-                assert outcome.measured > 0 or check.key == "reopen.memory", check
+                # Of these two, what is measured is a difference: of so few runs it may be noise.
+                assert outcome.measured > 0 or check.key in ("reopen.memory", "startup.over"), check
 
 
 def test_results_are_json_and_a_page(results: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
