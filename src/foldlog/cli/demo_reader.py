@@ -6,6 +6,7 @@ the session around the answers is in `foldlog.cli.demo_worker`.
 """
 
 import ast
+import threading
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -14,6 +15,10 @@ PROVIDER: Final = "demo"
 
 _SUMMARY_CHARS_MAX: Final = 160
 _DEFINITIONS_MAX: Final = 500
+
+# One at a time: Python up to 3.12 counts the depth of all threads' syntax trees in one place, and then
+# says SystemError.
+_parsing: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +92,9 @@ def _read_python(source: Source, answer: Answer) -> None:
     if not source.is_whole:
         return
     try:
-        # The bytes, not the text: Python knows the coding line.
-        module = ast.parse(source.data)
+        with _parsing:
+            # The bytes, not the text: Python knows the coding line.
+            module = ast.parse(source.data)
         answer.summary = _first_line(ast.get_docstring(module) or "")
         answer.imports = _imports(module)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
