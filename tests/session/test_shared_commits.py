@@ -443,3 +443,16 @@ def test_a_child_whose_start_fails_is_in_nobodys_way(store: foldlog.Store, monke
     assert len(set(ids)) == 24
     assert {row["child_session_id"] for row in session.view.calls.values()} == set(ids)
     check(store, session)
+
+
+def test_a_hold_that_was_never_left_is_cleared_up_and_reloading_is_enough(store: foldlog.Store) -> None:
+    session = store.start_session(id="demo")
+    hold = session._recorder.hold()
+    hold.__enter__().record("half.done", {})
+    del hold  # as a signal leaves it that strikes in the instant it is to be left
+    with pytest.raises(foldlog.CommitUncertainError):
+        session.emit("step")
+    session.reload()
+    assert session.emit("step")["id"] == 2
+    assert run_all(lambda: session.emit("step")["id"]) == [3], "the lock is free for other threads"
+    check(store, session)

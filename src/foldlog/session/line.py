@@ -57,7 +57,7 @@ class LineAppend(Append):
 
 
 class Line:
-    """One session's line of events: the part of a recorder that is not about turns."""
+    """One session's line of events: the part of a recorder that does not ask who may add to it."""
 
     def __init__(self, host: Host, stream: Stream) -> None:
         self.host = host

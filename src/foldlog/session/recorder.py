@@ -238,6 +238,7 @@ class Recorder(Line):
         levels, self._depth = self._depth, 0
         self._extras, self._relies = None, False
         self._interrupted()
+        self._lost = None  # the hold that had to hear of it is gone
         for _ in range(levels):
             self._lock.release()
 
