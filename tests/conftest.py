@@ -1,23 +1,12 @@
 """What many tests share: a clock that only moves when told, and stores in a folder of their own."""
 
-import datetime as dt
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import foldlog
-
-
-class Clock:
-    """A clock that moves one microsecond a look, and as far as it is told."""
-
-    def __init__(self) -> None:
-        self.now = dt.datetime(2026, 11, 22, 6, 40, tzinfo=dt.UTC)
-
-    def __call__(self) -> dt.datetime:
-        self.now += dt.timedelta(microseconds=1)
-        return self.now
+from clocks import Clock
 
 
 @pytest.fixture

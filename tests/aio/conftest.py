@@ -67,3 +67,17 @@ def writers(monkeypatch: pytest.MonkeyPatch) -> set[int]:
 
     monkeypatch.setattr(journal, "append", watched)
     return seen
+
+
+@pytest.fixture
+def commit_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many events each commit took, from here on."""
+    sizes: list[int] = []
+    append = journal.append
+
+    def watched(database: Any, stamped: Any, also: Any = None) -> None:
+        sizes.append(len(stamped))
+        append(database, stamped, also)
+
+    monkeypatch.setattr(journal, "append", watched)
+    return sizes

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole_journals import Clock
 
 import foldlog
 import foldlog.aio
+from clocks import Clock
 from foldlog.session import scopes
 
 INTERNAL = {"database", "committer", "register", "forget", "live", "checkpointed", "begin", "reopen", "record_final",

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from whole_journals import assert_whole
 import foldlog
 import foldlog.aio
 from foldlog.aio.workers import WORKERS_MAX
-from foldlog.storage import journal
 
 
 def kinds(session: foldlog.aio.Session) -> list[str]:
@@ -46,14 +44,7 @@ def assert_free(session: foldlog.aio.Session) -> None:
 # Batches.
 
 
-def test_a_batch_is_one_commit_and_other_tasks_wait(run: Any, started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
-    append: Callable[..., None] = journal.append
-
-    def watched(database: Any, stamped: Any, also: Any = None) -> None:
-        sizes.append(len(stamped))
-        append(database, stamped, also)
-
+def test_a_batch_is_one_commit_and_other_tasks_wait(run: Any, started: Any, commit_sizes: list[int]) -> None:
     async def main() -> None:
         async with started() as session:
             inside = asyncio.Event()
@@ -71,10 +62,10 @@ def test_a_batch_is_one_commit_and_other_tasks_wait(run: Any, started: Any, monk
                 await inside.wait()
                 await session.add_event("other")
 
-            monkeypatch.setattr(journal, "append", watched)
+            commit_sizes.clear()
             await asyncio.gather(batch(), *(other() for _ in range(5)))
             assert kinds(session) == ["turn.started", "turn.updated", "keyed"] + ["other"] * 5
-            assert sizes[0] >= 3
+            assert commit_sizes[0] >= 3
             assert_free(session)
 
     run(main())

@@ -1,10 +1,11 @@
 """Callers that share commits: order, what each is told, and what the view shows, when it goes well and when not."""
 
+import contextlib
 import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -185,31 +186,33 @@ def test_a_batch_that_is_recorded_behind_a_failure_hears_of_it(
     assert session.emit("step")["id"] == 2
 
 
+@contextlib.contextmanager
+def a_message_on_its_way(store: foldlog.Store, session: foldlog.Session, behind: Callable[[], None]) -> Iterator[None]:
+    """A message whose commit waits until the block ends, and `behind` running since; both have ended afterwards."""
+    threads = [threading.Thread(target=lambda: session.add_message("user", "hello"), daemon=True)]
+    threads.append(threading.Thread(target=behind, daemon=True))
+    with store.database.write():
+        threads[0].start()
+        until(lambda: bool(session._recorder.pending.events))
+        threads[1].start()
+        yield
+    for thread in threads:
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+
+
 def test_a_checkpoint_waits_for_what_is_on_its_way(store: foldlog.Store) -> None:
     session = store.start_session(id="demo")
-    with store.database.write():
-        adding = threading.Thread(target=lambda: session.add_message("user", "hello"), daemon=True)
-        adding.start()
-        until(lambda: bool(session._recorder.pending.events))
-        checkpointing = threading.Thread(target=session.checkpoint, daemon=True)
-        checkpointing.start()
+    with a_message_on_its_way(store, session, session.checkpoint):
         until(lambda: len(store.committer._queue) == 1)
-    adding.join(WAIT_S)
-    checkpointing.join(WAIT_S)
     assert [row["content"] for row in store.query("SELECT data ->> 'content' AS content FROM messages")] == ["hello"]
     check(store, session)
 
 
 def test_closing_waits_for_what_is_on_its_way(store: foldlog.Store) -> None:
     session = store.start_session(id="demo")
-    with store.database.write():
-        adding = threading.Thread(target=lambda: session.add_message("user", "hello"), daemon=True)
-        adding.start()
-        until(lambda: bool(session._recorder.pending.events))
-        closing = threading.Thread(target=session.close, daemon=True)
-        closing.start()
-    adding.join(WAIT_S)
-    closing.join(WAIT_S)
+    with a_message_on_its_way(store, session, session.close):
+        until(lambda: len(store.committer._queue) == 1)
     assert store.view("demo").messages[1]["content"] == "hello"
     assert [row["n"] for row in store.query("SELECT count(*) AS n FROM messages")] == [1]
 

@@ -16,8 +16,8 @@ PROVIDER: Final = "demo"
 _SUMMARY_CHARS_MAX: Final = 160
 _DEFINITIONS_MAX: Final = 500
 
-# One at a time: Python up to 3.12 counts the depth of all threads' syntax trees in one place, and then
-# says SystemError.
+# One at a time: Python 3.11 counts the depth of all threads' syntax trees in one place, and says SystemError
+# where they are made at once.
 _parsing: Final = threading.Lock()
 
 
