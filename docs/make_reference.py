@@ -228,6 +228,7 @@ TABLES: Final = {
     "give values whole.",
     "parts": "One large text, map or small list inside values, once; `data` as in `blobs`.",
     "lists": "One large list inside values: the list it begins with, and the items that follow, as in `blobs`.",
+    "quarantine": "One event that a repair found damaged or gone, why and when; views and tables are made without it.",
     "sessions": "One session as of its last checkpoint. `writer` is the note of who writes it (NULL after a clean "
     "close), `folded` the parts of the view that are no rows (counters, final reference, error) as JSON.",
     "messages": "One message.",

@@ -124,8 +124,8 @@ def test_reload_waits_for_another_tasks_batch(run: Any, started: Any) -> None:
             task = asyncio.create_task(batch())
             await entered.wait()
             await session.reload()
-            assert task.done()
             assert kinds(session) == ["kept"]
+            await task
             assert_free(session)
 
     run(main())

@@ -26,8 +26,8 @@ from sqlalchemy import (
 # "fold" in ASCII: what makes a SQLite file a foldlog store.
 APPLICATION_ID: Final = 0x666F6C64
 # The schema's number (PRAGMA user_version) and the Alembic revision that brings a store to it.
-SCHEMA_NUMBER: Final = 3
-REVISION: Final = "0003"
+SCHEMA_NUMBER: Final = 4
+REVISION: Final = "0004"
 
 durable = MetaData()
 projection = MetaData()
@@ -89,11 +89,28 @@ lists = Table(
     UniqueConstraint("hash", name="uq_lists_hash"),
 )
 
-# UPDATE and DELETE on the history are refused by the database itself.
+# Events that a repair found damaged or gone: a fold goes on without them. `position` is null where even the
+# row is gone. What is left of a damaged row stays where it is.
+quarantine = Table(
+    "quarantine",
+    durable,
+    Column("session_key", Integer, ForeignKey("streams.session_key"), nullable=False),
+    Column("event_id", Integer, nullable=False),
+    Column("position", Integer),
+    Column("what", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    PrimaryKeyConstraint("session_key", "event_id"),
+)
+
+# A deleted session's stream keeps its key, so that no other session gets it, under a name nobody can choose.
+DELETED_PREFIX: Final = ".deleted/"
+
+# UPDATE and DELETE on the history are refused by the database itself; what goes is a whole deleted session.
 TRIGGERS: Final = {
     "events_refuse_update": "CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events "
     "BEGIN SELECT RAISE(ABORT, 'events is append-only'); END",
     "events_refuse_delete": "CREATE TRIGGER events_refuse_delete BEFORE DELETE ON events "
+    "WHEN substr(coalesce((SELECT id FROM streams WHERE session_key = OLD.session_key), ''), 1, 9) <> '.deleted/' "
     "BEGIN SELECT RAISE(ABORT, 'events is append-only'); END",
 }
 

@@ -1,35 +1,33 @@
 """The store: one database, its sessions, and what can be asked of it.
 
-Shared by threads. Sessions record through it (`foldlog.session`); queries, files, verification and
-backup are made by `foldlog.outlets`, which are imported when they are first asked for.
+Shared by threads. Sessions record through it (`foldlog.session`); its reading half is
+`foldlog.store.reading`; queries, files, verification and backup are made by `foldlog.outlets`, which are
+imported when they are first asked for.
 """
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from foldlog.core.documents import Node, final_document, node_of, tree_document, usage_document
 from foldlog.core.errors import (
     AlreadyExistsError,
     FoldlogError,
     SessionInUseError,
     StoreError,
-    UnknownRowError,
 )
 from foldlog.core.ids import RowId, check_session_id, parent_id
-from foldlog.core.view import View
 from foldlog.session import checkpoint, lineage
 from foldlog.session.config import Config
 from foldlog.session.session import Session, id_of
-from foldlog.storage import journal, tables
+from foldlog.storage import journal
 from foldlog.storage.committer import Committer
 from foldlog.storage.sqlite import Database
-from foldlog.store import feed
 from foldlog.store.first_row import first_row
 from foldlog.store.paths import checked_path, path_of
+from foldlog.store.reading import Reading
 from foldlog.store.upgrade import open_database
 
 if TYPE_CHECKING:
@@ -59,7 +57,7 @@ def open(path_or_url: str | Path, *, read_only: bool = False, config: Config | N
 _NUMBERINGS_MAX: Final = 100
 
 
-class Store:
+class Store(Reading):
     """One database of sessions; a context manager, shared by threads. Made by `foldlog.open`.
 
     >>> with foldlog.open(folder / "store.db") as store:
@@ -224,95 +222,6 @@ class Store:
             extra,
         )
         return Session.begin(self, row, source=found, kind=kind)
-
-    # Reading.
-
-    def view(self, id: str, *, at: int | None = None) -> View:
-        """A session's folded state, read-only: as of now (live where it is open here), or at an event id.
-
-        Raises `UnknownSessionError`, or `UnknownRowError` for an event id that is not in the journal.
-        """
-        stream = journal.find_stream(self._database, check_session_id(id))
-        if at is None:
-            session = self.live(stream.session_id)
-            return session.view if session is not None else checkpoint.read(self._database, stream)[0]
-        head = journal.head_of(self._database, stream)
-        if head is None or type(at) is not int or not 1 <= at <= head.event_id:
-            raise UnknownRowError(
-                f"session {stream.session_id!r} has no event {at!r}",
-                hint=f"event ids go from 1 to {head.event_id if head else 0}",
-            )
-        return checkpoint.replay(self._database, stream, through=at)[0]
-
-    def sessions(self, **where: Any) -> Iterator[dict[str, Any]]:
-        """The rows of all sessions, parents before children, or of those whose keys have these values.
-
-        Sessions open in this process are shown as they are now, others as of their last checkpoint.
-        """
-        with self._database.read() as connection:
-            stored = tables.read_sessions(connection)
-        for row in stored:
-            session = self.live(row["session_id"])
-            found = session.view.session if session is not None else checkpoint.decode_row(row["data"])
-            if all(key in found and found[key] == value for key, value in where.items()):
-                yield found
-
-    def events(
-        self, session: str | None = None, *, after: int = 0, types: Iterable[str] | None = None
-    ) -> Iterator[feed.RecordedEvent]:
-        """Committed events in order of position, after one; of one session or all, of some types or all.
-
-        Each is the dict that folds, with attributes `position` and `session_id`.
-        """
-        wanted = feed.wanted(self._database, session, after, types)
-        return feed.read(self._database, wanted)
-
-    def follow(
-        self,
-        session: str | None = None,
-        *,
-        after: int = 0,
-        types: Iterable[str] | None = None,
-        idle_timeout: float | None = None,
-    ) -> Iterator[feed.RecordedEvent]:
-        """As `events`, then each new event as it is committed by any process.
-
-        Ends when the store is closed, or after `idle_timeout` seconds without an event.
-        """
-        wanted = feed.wanted(self._database, session, after, types)
-        return feed.follow(self._database, wanted, idle_timeout)
-
-    def usage(self, id: str) -> dict[str, Any]:
-        """Tokens, cost and cache of a session and of all below it, as of now."""
-        root, find = self._nodes(id)
-        return usage_document(root, find)
-
-    def tree(self, id: str) -> dict[str, Any]:
-        """A session and, nested, the sessions below it, as of now."""
-        root, find = self._nodes(id)
-        return tree_document(root, find)
-
-    def final(self, id: str) -> dict[str, Any]:
-        """What has become of a session: counts, usage, value or error, as of now."""
-        root, find = self._nodes(id)
-        return final_document(root, usage_document(root, find))
-
-    def _nodes(self, session_id: str) -> tuple[Node, Callable[[str], Node | None]]:
-        """What the documents are made of: open sessions as they are, others from current tables, or folded."""
-        stream = journal.find_stream(self._database, check_session_id(session_id))
-        stored = checkpoint.read_nodes(self._database, session_id)
-
-        def find(wanted: str) -> Node | None:
-            session = self.live(wanted)
-            if session is not None:
-                return node_of(session.view)
-            if wanted in stored:
-                return stored[wanted]
-            if not journal.has_stream(self._database, wanted):
-                return None
-            return node_of(self.view(wanted))
-
-        return find(stream.session_id) or node_of(self.view(session_id)), find
 
     # Outlets.
 

@@ -1,0 +1,117 @@
+"""What a store can be asked for: views, rows of sessions, the feed, the documents.
+
+Sessions open in this process answer from their views, others from the tables or the journal. SQL, files
+and checks are outlets, reached by `foldlog.store.store`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from foldlog.core.documents import Node, final_document, node_of, tree_document, usage_document
+from foldlog.core.errors import UnknownRowError
+from foldlog.core.ids import check_session_id
+from foldlog.core.view import View
+from foldlog.session import checkpoint
+from foldlog.storage import journal, tables
+from foldlog.store import feed
+
+if TYPE_CHECKING:
+    from foldlog.session.session import Session
+    from foldlog.storage.sqlite import Database
+
+
+class Reading:
+    """The reading half of a `Store`."""
+
+    _database: "Database"
+
+    def live(self, session_id: str) -> "Session | None":
+        """The open session of this id in this process, or None."""
+        raise NotImplementedError
+
+    def view(self, id: str, *, at: int | None = None) -> View:
+        """A session's folded state, read-only: as of now (live where it is open here), or at an event id.
+
+        Raises `UnknownSessionError`, or `UnknownRowError` for an event id that is not in the journal.
+        """
+        stream = journal.find_stream(self._database, check_session_id(id))
+        if at is None:
+            session = self.live(stream.session_id)
+            return session.view if session is not None else checkpoint.read(self._database, stream)[0]
+        head = journal.head_of(self._database, stream)
+        if head is None or type(at) is not int or not 1 <= at <= head.event_id:
+            raise UnknownRowError(
+                f"session {stream.session_id!r} has no event {at!r}",
+                hint=f"event ids go from 1 to {head.event_id if head else 0}",
+            )
+        return checkpoint.replay(self._database, stream, through=at)[0]
+
+    def sessions(self, **where: Any) -> Iterator[dict[str, Any]]:
+        """The rows of all sessions, parents before children, or of those whose keys have these values.
+
+        Sessions open in this process are shown as they are now, others as of their last checkpoint.
+        """
+        with self._database.read() as connection:
+            stored = tables.read_sessions(connection)
+        for row in stored:
+            session = self.live(row["session_id"])
+            found = session.view.session if session is not None else checkpoint.decode_row(row["data"])
+            if all(key in found and found[key] == value for key, value in where.items()):
+                yield found
+
+    def events(
+        self, session: str | None = None, *, after: int = 0, types: Iterable[str] | None = None
+    ) -> Iterator[feed.RecordedEvent]:
+        """Committed events in order of position, after one; of one session or all, of some types or all.
+
+        Each is the dict that folds, with attributes `position` and `session_id`.
+        """
+        wanted = feed.wanted(self._database, session, after, types)
+        return feed.read(self._database, wanted)
+
+    def follow(
+        self,
+        session: str | None = None,
+        *,
+        after: int = 0,
+        types: Iterable[str] | None = None,
+        idle_timeout: float | None = None,
+    ) -> Iterator[feed.RecordedEvent]:
+        """As `events`, then each new event as it is committed by any process.
+
+        Ends when the store is closed, or after `idle_timeout` seconds without an event.
+        """
+        wanted = feed.wanted(self._database, session, after, types)
+        return feed.follow(self._database, wanted, idle_timeout)
+
+    def usage(self, id: str) -> dict[str, Any]:
+        """Tokens, cost and cache of a session and of all below it, as of now."""
+        root, find = self._nodes(id)
+        return usage_document(root, find)
+
+    def tree(self, id: str) -> dict[str, Any]:
+        """A session and, nested, the sessions below it, as of now."""
+        root, find = self._nodes(id)
+        return tree_document(root, find)
+
+    def final(self, id: str) -> dict[str, Any]:
+        """What has become of a session: counts, usage, value or error, as of now."""
+        root, find = self._nodes(id)
+        return final_document(root, usage_document(root, find))
+
+    def _nodes(self, session_id: str) -> tuple[Node, Callable[[str], Node | None]]:
+        """What the documents are made of: open sessions as they are, others from current tables, or folded."""
+        stream = journal.find_stream(self._database, check_session_id(session_id))
+        stored = checkpoint.read_nodes(self._database, session_id)
+
+        def find(wanted: str) -> Node | None:
+            session = self.live(wanted)
+            if session is not None:
+                return node_of(session.view)
+            if wanted in stored:
+                return stored[wanted]
+            if not journal.has_stream(self._database, wanted):
+                return None
+            return node_of(self.view(wanted))
+
+        return find(stream.session_id) or node_of(self.view(session_id)), find
