@@ -32,6 +32,7 @@ from foldlog.store import store as synchronous_store
 if TYPE_CHECKING:
     import sqlite_utils
 
+    from foldlog.outlets.deletion import Deletion
     from foldlog.outlets.verify import Report
 
 T = TypeVar("T")
@@ -303,6 +304,18 @@ class Store:
     async def backup(self, path: str | Path) -> None:
         """Copy the store to a new file while it is in use: complete, checked, and only then named `path`."""
         await self._run(partial(self.sync.backup, path))
+
+    async def delete_session(
+        self, id: str, *, reason: str | None = None, dry_run: bool = False, despite_descendants: bool = False
+    ) -> "Deletion":
+        """Delete a session and every session below it; as `foldlog.Store.delete_session`.
+
+        Once it has begun it is carried out, whether or not the task is cancelled meanwhile.
+        """
+        delete = self.sync.delete_session
+        return await self._run(
+            partial(delete, id, reason=reason, dry_run=dry_run, despite_descendants=despite_descendants)
+        )
 
     # Ending.
 

@@ -5,6 +5,7 @@
     │   ├── StoreClosedError       the handle, or the process it belongs to, is gone
     │   ├── StoreBusyError         another writer held the database longer than the timeout
     │   ├── SessionInUseError      another handle writes this session; names the holder
+    │   ├── HasDescendantsError    sessions that stay come from the one to delete; names them
     │   ├── StaleWriterError       this handle was overtaken; its next event id is taken
     │   ├── SchemaTooNewError      a newer foldlog wrote this store
     │   ├── UpgradeError           an older store could not be brought up to date
@@ -79,6 +80,14 @@ class SessionInUseError(StoreError):
     def __init__(self, message: str, *, hint: str, holder: dict[str, Any] | None = None) -> None:
         super().__init__(message, hint=hint)
         self.holder = holder
+
+
+class HasDescendantsError(StoreError):
+    """Sessions that stay come from one that is to be deleted; `descendants` names them."""
+
+    def __init__(self, message: str, *, hint: str, descendants: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.descendants = descendants
 
 
 class StaleWriterError(StoreError):

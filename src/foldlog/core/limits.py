@@ -27,6 +27,9 @@ SESSION_ID_CHARS_MAX = 128
 # Sessions below sessions; each level adds four levels of nesting to the usage document.
 TREE_DEPTH_MAX = 32
 
+# Why a session was deleted: a sentence or two.
+REASON_CHARS_MAX = 1000
+
 # Previews: what a person reads in a list, not the value.
 PREVIEW_DEPTH_MAX = 4
 PREVIEW_CHARS_MAX = 2000

@@ -7,11 +7,11 @@ ids and hashes only; modes follow the database's.
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from foldlog.core.codec import decode
 from foldlog.core.columns import dump
@@ -22,11 +22,17 @@ from foldlog.core.view import View
 from foldlog.session.events import event_of
 from foldlog.storage import journal
 from foldlog.storage.blobs import Reader
-from foldlog.storage.files import make_folder, write_file
+from foldlog.storage.files import is_folder, make_folder, remove_files, remove_folder, write_file
 from foldlog.storage.journal import Stream
 
 if TYPE_CHECKING:
     from foldlog.store.store import Store
+
+
+_NAMES: Final = (
+    *(f"{kind}s.jsonl" for kind in (*KINDS, "event")),
+    *(f"{name}.json" for name in ("session", "final", "usage", "tree")),
+)
 
 
 def export(store: "Store", directory: Path, session_id: str | None = None) -> list[Path]:
@@ -59,10 +65,40 @@ def export_session(store: "Store", directory: Path, session_id: str, exported: d
     if known is None or known.view() is not view:
         known = exported[session_id] = Exported(weakref.ref(view))
     _Export(store, directory, session_id, known).write()
+    _write_documents_above(store, directory, session_id)
+
+
+def _write_documents_above(store: "Store", directory: Path, session_id: str) -> None:
     above = parent_id(session_id)
     while above is not None:
         _Export(store, directory, above).write_documents()
         above = parent_id(above)
+
+
+def remove(store: "Store", directory: Path, session_ids: Sequence[str]) -> tuple[int, list[Path]]:
+    """Remove the files of deleted sessions, parents first, and bring the documents above up to date.
+
+    Only names that an export writes, and then the folders that are empty; a symlink is not followed. How many
+    files went, and the folders that stay since something else is in them.
+    """
+    count, left = 0, list[Path]()
+    for session_id in reversed(session_ids):
+        folder = directory.joinpath(*session_id.replace("/", "/children/").split("/"))
+        if not is_folder(folder, within=directory):
+            continue
+        count += remove_files(folder, _NAMES)
+        if is_folder(folder / "blobs", within=directory):
+            count += remove_files(
+                folder / "blobs", (path.name for path in (folder / "blobs").iterdir() if is_hash(path.name))
+            )
+        for emptied in (folder / "blobs", folder / "children", folder):
+            if not remove_folder(emptied):
+                left.append(folder)
+                break
+    above = parent_id(session_ids[0])
+    if above is not None and journal.has_stream(store.database, above):
+        _write_documents_above(store, directory, session_ids[0])
+    return count, left
 
 
 class _Export:

@@ -15,6 +15,7 @@ from foldlog.core.errors import FoldlogError, MissingBlobError
 from foldlog.core.fold import advance
 from foldlog.core.refs import Ref
 from foldlog.core.view import View
+from foldlog.outlets import deletion
 from foldlog.outlets.export import refs_in
 from foldlog.session import checkpoint
 from foldlog.session.events import event_of
@@ -98,7 +99,14 @@ def verify(store: "Store", *, deep: bool = True) -> Report:
         except FoldlogError as error:
             report.problems.append(Problem(getattr(error, "position", None), session_id, error.message, _RESTORE))
     _check_blobs(store, report, reader, seen, deep=deep)
+    _check_deletions(store, report)
     return report
+
+
+def _check_deletions(store: "Store", report: Report) -> None:
+    """What is gone was deleted, and what was deleted is gone."""
+    for position, what in deletion.check(store.database):
+        report.problems.append(Problem(position, None, what, _RESTORE))
 
 
 def _check_file(store: "Store", report: Report, check: str) -> None:
@@ -161,7 +169,7 @@ class _Check:
             self._compare(stream)
 
     def _read(self, stream: Stream) -> Iterator[StoredEvent]:
-        return journal.read_feed(self._store.database, session_id=stream.session_id)
+        return journal.read_feed(self._store.database, stream=stream)
 
     def _fold(self, stored: StoredEvent) -> None:
         try:

@@ -141,6 +141,7 @@ class _TablesMovedError(Exception):
 
 def _open(database: Database, stream: Stream, *, begin_again: bool) -> tuple[View, Head | None]:
     with database.read() as connection:
+        journal.check_kept(connection, stream)
         row = tables.read_session(connection, stream.session_id)
         usage = tables.read_usage(connection, stream.session_id)
     if row is None:
@@ -162,7 +163,7 @@ def _open(database: Database, stream: Stream, *, begin_again: bool) -> tuple[Vie
         entries = replay(database, stream, through=event_id)[0].stored_entries()
         return RowsInMemory({kind: dict(found) for kind, found in entries.items()})
 
-    view = View.on(StoredRows(database, stream.session_id, event_id, standing, recall), standing)
+    view = View.on(StoredRows(database, stream, event_id, standing, recall), standing)
     found = _folded(database, stream, view)
     opening = False
     return found

@@ -21,7 +21,7 @@ from foldlog.core.errors import (
     StaleWriterError,
     StoreClosedError,
 )
-from foldlog.core.ids import RowId, check_session_id, child_name
+from foldlog.core.ids import RowId, check_session_id, child_name, parent_id
 from foldlog.core.rows import Row
 from foldlog.session import checkpoint, lineage
 from foldlog.session.host import Host
@@ -298,7 +298,14 @@ class Session(Verbs):
     def _tables_writer(self) -> Callable[[sqlite3.Connection], None]:
         """What writes the tables of a session that nobody has seen yet; may be run again."""
         prepared = checkpoint.prepare(self.id, self.view, writer=self._writer)
-        return lambda connection: checkpoint.write(connection, self.id, prepared)
+        above = parent_id(self.id)
+
+        def write(connection: sqlite3.Connection) -> None:
+            if above is not None:
+                journal.check_stream(connection, above)  # it may have been deleted since we looked
+            checkpoint.write(connection, self.id, prepared)
+
+        return write
 
     def reload(self) -> None:
         """Read the journal again: what `CommitUncertainError` asks for."""

@@ -19,7 +19,8 @@ from foldlog.core.errors import StoreClosedError
 from foldlog.core.ids import RowId
 from foldlog.core.rows import LINK_KINDS, ROLE_KEYS, Entry
 from foldlog.session.replaying import collector_resting
-from foldlog.storage import tables
+from foldlog.storage import journal, tables
+from foldlog.storage.journal import Stream
 from foldlog.storage.sqlite import Database
 
 _Found = TypeVar("_Found")
@@ -31,14 +32,15 @@ class StoredRows:
     def __init__(
         self,
         database: Database,
-        session_id: str,
+        stream: Stream,
         event_id: int,
         standing: Standing,
         recall: Callable[[], RowsInMemory],
     ) -> None:
         """`standing.counters` is what the view counts in; `recall` replays the journal through `event_id`."""
         self._database = database
-        self._session_id = session_id
+        self._stream = stream
+        self._session_id = stream.session_id
         self._event_id = event_id
         self._counts = dict(standing.counts)
         self._counters = standing.counters
@@ -103,6 +105,7 @@ class StoredRows:
         if self._recalled is None:
             try:
                 with self._database.read() as connection:
+                    journal.check_kept(connection, self._stream)
                     standing = tables.read_standing(connection, self._session_id)
                     if standing is not None and self._event_id <= standing <= self._counters["event"]:
                         return read(connection)

@@ -212,17 +212,27 @@ class Reader:
             row = connection.exec_driver_sql("SELECT data, bytes FROM blobs WHERE hash = ?", (name,)).first()
             if row is None:
                 return None
-            try:
-                found = cut(_text(row[0]))
-                self._fetch(connection, found)
-                body = self._put_together(found, min(row[1], _BYTES_MAX))
-            except (ValueError, TypeError, KeyError):
-                body = None
-        if body is None or self._kept_bytes > _KEPT_BYTES_MAX:
-            self._forget()  # after damage, too: of some rows that were read, not all they lead to was
-        if body is None or hash_name(body) != name:
+            body = self._body(connection, name, *row)
+            if body is None:  # the ids of pieces that were deleted may have been given again since
+                body = self._body(connection, name, *row)
+        if self._kept_bytes > _KEPT_BYTES_MAX:
+            self._forget()
+        if body is None:
             raise missing(name, "damaged")
         return body
+
+    def _body(self, connection: Connection, name: str, data: object, bytes_max: int) -> bytes | None:
+        """A blob's value from its row and what it leads to; None, with nothing kept, where that is not it."""
+        try:
+            found = cut(_text(data))
+            self._fetch(connection, found)
+            body = self._put_together(found, min(bytes_max, _BYTES_MAX))
+        except (ValueError, TypeError, KeyError):
+            body = b""
+        if hash_name(body) == name:
+            return body
+        self._forget()  # of some rows that were read, not all they lead to was
+        return None
 
     def _fetch(self, connection: Connection, found: Cut) -> None:
         """Read the rows that markers lead to: a few statements for each level of them."""

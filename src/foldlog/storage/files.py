@@ -1,9 +1,10 @@
-"""Writing files so that a reader sees the old one or the new one, whole and durable.
+"""Writing files so that a reader sees the old one or the new one, whole and durable; and removing them.
 
 What the files hold is decided in `foldlog.outlets.export`.
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -60,6 +61,49 @@ def write_file(path: Path, chunks: Iterable[bytes], mode: int) -> bool:
         with contextlib.suppress(FileNotFoundError):
             fresh.unlink()
     return True
+
+
+def is_folder(folder: Path, *, within: Path) -> bool:
+    """Whether this is a folder, and no step to it from `within` on is a symlink."""
+    try:
+        while stat.S_ISDIR(folder.lstat().st_mode) and folder != within:
+            folder = folder.parent
+    except OSError:
+        return False
+    return folder == within
+
+
+def remove_files(folder: Path, names: Iterable[str]) -> int:
+    """Remove the regular files of these names that are in a folder; how many."""
+    count = 0
+    for path in map(folder.joinpath, names):
+        try:
+            if stat.S_ISREG(path.lstat().st_mode):
+                path.unlink()
+                count += 1
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise _not_removed(path, error) from error
+    return count
+
+
+def remove_folder(folder: Path) -> bool:
+    """Remove a folder if it is empty; whether there is none now."""
+    try:
+        folder.rmdir()
+        sync_folder(folder.parent)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            return False
+        raise _not_removed(folder, error) from error
+    return True
+
+
+def _not_removed(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"cannot remove {path} ({error.strerror})", hint="check its folder, and remove it by hand")
 
 
 def _same(path: Path, fresh: Path) -> bool:

@@ -149,8 +149,7 @@ class _Writing:
         for event in self.stamped:
             self.event = event
             if event.stream.key is None:
-                cursor = connection.execute("INSERT INTO streams (id) VALUES (?)", (event.stream.session_id,))
-                event.stream.key = cursor.lastrowid
+                event.stream.key = begin_stream(connection, event.stream.session_id)
                 self.begun.append(event.stream)
             if event.refs:
                 blobs.store(connection, event.refs)
@@ -181,6 +180,8 @@ def _refusal(error: sqlite3.Error | FoldlogError, event: Stamped | None) -> Fold
             hint="call reload() to see what was kept, then go on",
         )
     text = str(error)
+    if is_constraint(error) and "FOREIGN KEY" in text and event:
+        return _deleted(event.stream)
     if not is_constraint(error) or not ("streams.id" in text or "events." in text):
         return translate(error, what)
     if "streams.id" in text:
@@ -206,6 +207,44 @@ def interrupted(session_id: str | None) -> CommitUncertainError:
     return CommitUncertainError(
         f"{what}: the commit was interrupted", hint="call reload() to see what was kept, then go on"
     )
+
+
+_NEW_KEY: Final = (
+    "1 + max(coalesce((SELECT max(session_key) FROM streams), 0), -coalesce((SELECT min(session_key) FROM streams), 0))"
+)
+
+
+def begin_stream(connection: sqlite3.Connection, session_id: str) -> int:
+    """The key of a new stream, inside the caller's transaction; no key is given twice.
+
+    Those of deleted sessions are kept below 0.
+    """
+    key = connection.execute(f"INSERT INTO streams (session_key, id) VALUES ({_NEW_KEY}, ?)", (session_id,)).lastrowid
+    assert key is not None  # noqa: S101  (a row was added)
+    return key
+
+
+def check_stream(connection: sqlite3.Connection, session_id: str) -> None:
+    """Raise `UnknownSessionError` unless there is a session of this id, inside the caller's transaction."""
+    if connection.execute("SELECT 1 FROM streams WHERE id = ?", (session_id,)).fetchone() is None:
+        raise UnknownSessionError(f"session {session_id!r} was deleted", hint=_SEE_DELETIONS)
+
+
+def check_kept(connection: Connection, stream: Stream) -> None:
+    """Raise `UnknownSessionError` where a session was deleted since its stream was looked up.
+
+    In the read transaction of what is read of it: another session may have its id by now.
+    """
+    sql = "SELECT 1 FROM streams WHERE session_key = ?"
+    if stream.key is not None and connection.exec_driver_sql(sql, (stream.key,)).first() is None:
+        raise _deleted(stream)
+
+
+def _deleted(stream: Stream) -> UnknownSessionError:
+    return UnknownSessionError(f"session {stream.session_id!r} was deleted", hint=_SEE_DELETIONS)
+
+
+_SEE_DELETIONS: Final = "the SQL view deletions says when and why"
 
 
 def find_stream(database: Database, session_id: str) -> Stream:
@@ -234,9 +273,9 @@ def range_below(session_id: str) -> tuple[str, str]:
 
 def stream_ids(database: Database, *, below: str | None = None) -> list[str]:
     """All session ids, or those of the sessions below one, parents before children."""
-    sql, values = "SELECT id FROM streams", tuple[str, ...]()
+    sql, values = "SELECT id FROM streams WHERE substr(id, 1, 1) <> '.'", tuple[str, ...]()
     if below is not None:
-        sql, values = f"{sql} WHERE id > ? AND id < ?", range_below(below)
+        sql, values = f"{sql} AND id > ? AND id < ?", range_below(below)
     with database.read() as connection:
         return [row[0] for row in connection.exec_driver_sql(f"{sql} ORDER BY session_key", values)]
 
@@ -281,6 +320,8 @@ def head_of(database: Database, stream: Stream, event_id: int | None = None) -> 
             f"SELECT event_id, at, chain FROM events WHERE session_key = ?{which} ORDER BY event_id DESC LIMIT 1",
             tuple(values),
         ).first()
+        if row is None:
+            check_kept(connection, stream)
     return Head(*row) if row is not None else None
 
 
@@ -308,6 +349,8 @@ def read_stream(
                 f"{SELECT} WHERE events.session_key = ? AND event_id > ? AND event_id <= ? ORDER BY event_id LIMIT ?",
                 (stream.key, expected - 1, 2**62 if through is None else through, _PAGE_ROWS),
             ).fetchall()
+            if len(rows) < _PAGE_ROWS:
+                check_kept(connection, stream)
         for row in rows:
             event = StoredEvent(*row)
             if event.event_id != expected:
@@ -323,13 +366,13 @@ def read_stream(
 
 
 def read_feed(
-    database: Database, *, after: int = 0, session_id: str | None = None, types: tuple[str, ...] | None = None
+    database: Database, *, after: int = 0, stream: Stream | None = None, types: tuple[str, ...] | None = None
 ) -> Iterator[StoredEvent]:
     """Events by position, after a position, of one session or all, of some types or all; in pages."""
     where, values = ["position > ?"], list[object]()
-    if session_id is not None:
+    if stream is not None:
         where.append("events.session_key = ?")
-        values.append(find_stream(database, session_id).key)
+        values.append(stream.key)
     if types is not None:
         where.append(f"type IN ({', '.join('?' * len(types))})")
         values += types
@@ -337,6 +380,8 @@ def read_feed(
     while True:
         with database.read() as connection:
             rows = connection.exec_driver_sql(sql, (after, *values)).fetchall()
+            if stream is not None and len(rows) < _PAGE_ROWS:
+                check_kept(connection, stream)
         for row in rows:
             after = row[0]
             yield StoredEvent(*row)

@@ -102,7 +102,11 @@ quarantine = Table(
     PrimaryKeyConstraint("session_key", "event_id"),
 )
 
-# A deleted session's stream keeps its key, so that no other session gets it, under a name nobody can choose.
+# Streams that are no session have ids that begin with a dot, which nobody can choose.
+# What the store has to tell of itself: deletions.
+STORE_STREAM: Final = ".store"
+# A deleted session leaves its stream, its key below 0: no other session gets the key, and an append to what was
+# deleted finds no stream.
 DELETED_PREFIX: Final = ".deleted/"
 
 # UPDATE and DELETE on the history are refused by the database itself; what goes is a whole deleted session.

@@ -137,6 +137,19 @@ UNION ALL
 SELECT session_id, 'eval', id, status, ended_at, {_key("data", "error")} FROM evals WHERE status = 'error'
 """,
     ),
+    "deletions": SqlView(
+        "One deletion: the session and how many went with it (`sessions` lists them), when, why and by which process.",
+        f"""
+SELECT events.position, events.at AS deleted_at, {_key("events.data", "session_id")} AS session_id,
+  {_key("events.data", "session_count")} AS session_count, {_key("events.data", "event_count")} AS event_count,
+  {_key("events.data", "row_count")} AS row_count, {_key("events.data", "blob_count")} AS blob_count,
+  {_key("events.data", "blob_bytes")} AS blob_bytes, {_key("events.data", "reason")} AS reason,
+  {_key("events.data", "host")} AS host, {_key("events.data", "pid")} AS pid,
+  {_key("events.data", "sessions")} AS sessions
+FROM events JOIN streams ON streams.session_key = events.session_key
+WHERE streams.id = '.store' AND events.type = 'session.deleted'
+""",
+    ),
     "blob_stats": SqlView(
         "All blobs together: how many, their bytes as values and the largest.",
         """

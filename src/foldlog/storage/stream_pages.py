@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from foldlog.core.errors import CorruptJournalError
-from foldlog.storage.journal import Stream
+from foldlog.storage.journal import Stream, check_kept
 from foldlog.storage.sqlite import Database, driver_of
 
 _PAGE_ROWS: Final = 2000
@@ -25,12 +25,15 @@ def read(database: Database, stream: Stream, *, after: int = 0, through: int | N
     """A session's events in order, after one event id and through another, in pages.
 
     Each page is a transaction of its own, so that a slow reader never keeps the write-ahead log from
-    shrinking. Raises `CorruptJournalError` at a gap.
+    shrinking. Raises `CorruptJournalError` at a gap, `UnknownSessionError` where the session was deleted
+    meanwhile.
     """
     last = 2**62 if through is None else through
     while True:
         with database.read() as connection:
             rows = driver_of(connection).execute(_SELECT, (stream.key, after, last, _PAGE_ROWS)).fetchall()
+            if len(rows) < _PAGE_ROWS:
+                check_kept(connection, stream)
         whole = _through_gap(rows, after)
         if whole:
             yield rows[:whole]

@@ -12,7 +12,7 @@ from foldlog.core.errors import InvalidEventError, StoreClosedError
 from foldlog.core.ids import check_event_type, check_session_id
 from foldlog.session.events import event_of
 from foldlog.storage import journal
-from foldlog.storage.journal import StoredEvent
+from foldlog.storage.journal import StoredEvent, Stream
 from foldlog.storage.sqlite import Database, reading_mode
 
 POLL_INTERVAL_S = 0.02
@@ -32,7 +32,7 @@ class RecordedEvent(dict[str, Any]):
 class Wanted(NamedTuple):
     """Which events: of one session or all, after a position, of some types or all."""
 
-    session_id: str | None
+    stream: Stream | None
     after: int
     types: tuple[str, ...] | None
 
@@ -40,20 +40,20 @@ class Wanted(NamedTuple):
 def wanted(database: Database, session_id: str | None, after: int, types: Iterable[str] | None) -> Wanted:
     """What the user asked for, checked at once and not at the first event."""
     database.check_open()
-    if session_id is not None:
-        journal.find_stream(database, check_session_id(session_id))
+    # Looked up once: when it is deleted and its id given again, the other session is not meant.
+    stream = None if session_id is None else journal.find_stream(database, check_session_id(session_id))
     if type(after) is not int or not 0 <= after < 2**63:
         raise InvalidEventError(f"after={after!r} is not a position", hint="0, or the position of an event")
     if types is None:
-        return Wanted(session_id, after, None)
+        return Wanted(stream, after, None)
     if not isinstance(types, Iterable):
         raise InvalidEventError("types are event types, one after another", hint="pass a list of str")
-    return Wanted(session_id, after, tuple(map(check_event_type, [types] if isinstance(types, str) else types)))
+    return Wanted(stream, after, tuple(map(check_event_type, [types] if isinstance(types, str) else types)))
 
 
 def read(database: Database, which: Wanted) -> Iterator[RecordedEvent]:
     """The events there are, in order of position."""
-    found = journal.read_feed(database, after=which.after, session_id=which.session_id, types=which.types)
+    found = journal.read_feed(database, after=which.after, stream=which.stream, types=which.types)
     return map(RecordedEvent, found)
 
 

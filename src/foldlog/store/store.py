@@ -33,6 +33,7 @@ from foldlog.store.upgrade import open_database
 if TYPE_CHECKING:
     import sqlite_utils
 
+    from foldlog.outlets.deletion import Deletion
     from foldlog.outlets.export import Exported
     from foldlog.outlets.verify import Report
 
@@ -70,7 +71,7 @@ class Store(Reading):
     def __init__(self, path: Path, config: Config, *, read_only: bool = False) -> None:
         self._config = config
         self._lock = threading.Lock()
-        self._export_lock = threading.Lock()
+        self.export_lock = threading.Lock()
         self._numbering_lock = threading.Lock()
         self._open: dict[str, Session] = {}
         self._exported: dict[str, Exported] = {}
@@ -127,7 +128,7 @@ class Store(Reading):
         if self._config.export_dir is not None:
             from foldlog.outlets import export  # noqa: PLC0415
 
-            with self._export_lock:
+            with self.export_lock:
                 export.export_session(self, Path(self._config.export_dir), session_id, self._exported)
 
     # Sessions.
@@ -272,6 +273,37 @@ class Store(Reading):
         from foldlog.outlets import backup  # noqa: PLC0415
 
         backup.backup(self._database, checked_path(path))
+
+    def delete_session(
+        self, id: str, *, reason: str | None = None, dry_run: bool = False, despite_descendants: bool = False
+    ) -> "Deletion":
+        """Delete a session and every session below it: events, rows, and the blobs that nobody else refers to.
+
+        All of it in one transaction, or nothing. One event, `session.deleted`, says what went, when and why (the
+        SQL view `deletions` shows it), and the id may be given again. Then the file is made smaller where that
+        is worth it (as SQLite's VACUUM does: writers wait meanwhile), and what checkpoints exported under
+        `export_dir` is removed. A call of a session that stays and leads to a deleted one stays, too: it is
+        history; its usage is unknown from now on.
+
+        `dry_run`: say what would go, and change nothing; who writes the sessions is not looked at.
+        `despite_descendants`: also where sessions that stay were resumed, forked or attached from one of them.
+        They have all they need, and lose nothing.
+
+        Raises `UnknownSessionError`, `SessionInUseError` while a handle in any process writes one of the
+        sessions, `HasDescendantsError`, `LimitError` for a reason of more than 1,000 characters, and
+        `CommitUncertainError` where the disk failed in the end.
+
+        >>> with foldlog.open(folder / "deleted.db") as store:
+        ...     store.start_session(id="demo").close()
+        ...     deletion = store.delete_session("demo", reason="a try")
+        ...     list(store.query("SELECT session_id, event_count, reason FROM deletions"))
+        [{'session_id': 'demo', 'event_count': 1, 'reason': 'a try'}]
+        >>> deletion.sessions
+        ('demo',)
+        """
+        from foldlog.outlets import deletion  # noqa: PLC0415
+
+        return deletion.delete(self, id, reason=reason, dry_run=dry_run, despite_descendants=despite_descendants)
 
     # Ending.
 

@@ -5,6 +5,7 @@ refilled from the journal. It succeeds whole or leaves the file as it was.
 """
 
 from pathlib import Path
+from typing import Final
 
 from foldlog.core.errors import NotAStoreError, SchemaTooNewError, StoreError
 from foldlog.core.fold import fold
@@ -55,6 +56,10 @@ def _resolved(path: Path) -> Path:
         raise StoreError(f"{str(path)[:100]!r} is not the path of a file ({error})", hint="check the path") from error
 
 
+# Streams whose ids begin with a dot are no sessions.
+_SESSIONS: Final = "SELECT id, session_key FROM streams WHERE substr(id, 1, 1) <> '.' ORDER BY session_key"
+
+
 def upgrade(database: Database) -> None:
     """Bring an older database to today's schema; whole, or not at all."""
     with translated(f"upgrading {database.path}"), database.transaction() as connection:
@@ -65,7 +70,7 @@ def upgrade(database: Database) -> None:
         writers = tables.read_writers(driver)
         migrate.upgrade(connection)
         migrate.remake_projection(connection)
-        for session_id, key in driver.execute("SELECT id, session_key FROM streams ORDER BY session_key").fetchall():
+        for session_id, key in driver.execute(_SESSIONS).fetchall():
             rows = driver.execute(f"{journal.SELECT} WHERE events.session_key = ? ORDER BY event_id", (key,))
             with collector_resting():
                 view = fold(event_of(StoredEvent(*row)) for row in rows)

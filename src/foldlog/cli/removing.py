@@ -1,0 +1,79 @@
+"""The verb that takes something away: rm.
+
+The work is the store's (`foldlog.outlets.deletion`); here the user is shown what goes, and asked.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from foldlog.cli.output import plural, shown
+from foldlog.storage import sqlite
+from foldlog.store import store as stores
+
+if TYPE_CHECKING:
+    from foldlog.outlets.deletion import Deletion
+
+
+@click.command()
+@click.argument("store_path", metavar="STORE", type=click.Path(path_type=Path))
+@click.argument("session")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
+@click.option("--reason", help="Why: kept with what is recorded of the deletion.")
+@click.option("--despite-descendants", is_flag=True, help="Also where sessions that stay come from it.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def rm(
+    store_path: Path,
+    session: str,
+    *,
+    dry_run: bool,
+    reason: str | None,
+    despite_descendants: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Delete a session and every session below it.
+
+    Its events, its rows, and the blobs that nothing else refers to; whole, or not at all. What went, when
+    and why is kept: see the SQL view deletions. Refused while the session is being written.
+
+    \b
+    Example:   foldlog rm history.db demo --dry-run
+               foldlog rm history.db demo --reason "a try" --yes
+    """
+    sqlite.probe(store_path)  # opening to write would make a store where there is none
+    if dry_run or not yes:
+        with stores.open(store_path, read_only=True) as store:
+            found = store.delete_session(session, reason=reason, dry_run=True, despite_descendants=despite_descendants)
+        if dry_run:
+            _print(found, as_json=as_json)
+            return
+        click.echo(f"{_line(found)} will be deleted", err=True)
+        click.confirm("go on?", abort=True, err=True)
+    with stores.open(store_path) as store:
+        _print(store.delete_session(session, reason=reason, despite_descendants=despite_descendants), as_json=as_json)
+
+
+def _print(found: "Deletion", *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(found), indent=2))
+        return
+    for session_id in found.sessions:
+        click.echo(shown(session_id))
+    click.echo(f"{_line(found)} {'would be ' if found.dry_run else ''}deleted", err=True)
+    if not found.dry_run:
+        click.echo(f"the file is {plural(found.file_bytes_freed, 'byte')} smaller", err=True)
+    for note in found.notes:
+        click.echo(shown(note), err=True)
+
+
+def _line(found: "Deletion") -> str:
+    blobs = f"{plural(found.blob_count, 'blob')} ({plural(found.blob_bytes, 'byte')})"
+    return ", ".join((plural(len(found.sessions), "session"), plural(found.event_count, "event"), blobs))
+
+
+COMMANDS: Final = (rm,)

@@ -1,0 +1,253 @@
+"""Removing sessions: what goes with one, found and deleted; and the space, given back.
+
+All but the last runs on a connection inside the caller's transaction. Blobs go where nothing that stays
+refers to them: what refers is found in the stored text itself, without knowing what an event means, so
+that rather too much stays than too little. Who may delete a session, and what is recorded of it, is decided
+in `foldlog.outlets.deletion`.
+"""
+
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from foldlog.core.chain import digest_of, first_chain, next_chain
+from foldlog.core.errors import UnknownSessionError
+from foldlog.core.parts import LIST, PART, cut, markers, unpack
+from foldlog.storage.journal import begin_stream, range_below
+from foldlog.storage.schema import DELETED_PREFIX, STORE_STREAM, projection
+
+_BLOB: Final = b"blob"
+_NAME: Final = re.compile(rb"sha256:[0-9a-f]{64}")
+_CHUNK: Final = 500
+# Tables of what values are made of: rows, and the column that names them.
+_TABLES: Final = {
+    _BLOB: ("SELECT hash, data, NULL FROM blobs", "hash", "blobs"),
+    PART: ("SELECT part_id, data, NULL FROM parts", "part_id", "parts"),
+    LIST: ("SELECT list_id, items, prefix_id FROM lists", "list_id", "lists"),
+}
+
+# VACUUM writes the whole file anew and keeps writers waiting meanwhile. A small file is done at once; of a
+# larger one so much has to be free that it is worth that. Free pages are used again in any case.
+VACUUM_FILE_BYTES_MAX: Final = 64 * 1024 * 1024
+VACUUM_FREE_SHARE_MIN: Final = 0.1
+# How long giving space back waits for other connections: it is no error when it has to be left for later.
+_SPACE_BUSY_MS: Final = 1000
+
+
+class _Node(NamedTuple):
+    """A row of blobs, parts or lists, by what names it."""
+
+    kind: bytes
+    key: Any
+
+
+@dataclass(frozen=True, slots=True)
+class DoomedStream:
+    """One session's stream: how many events, their bytes, the chain value of the last."""
+
+    session_id: str
+    key: int
+    event_count: int
+    event_bytes: int
+    chain: bytes
+
+
+@dataclass(slots=True)
+class Doomed:
+    """What goes with a session: it and those below it, parents first, their rows, blobs nobody else refers to."""
+
+    streams: list[DoomedStream]
+    row_count: int = 0
+    blob_bytes: int = 0
+    nodes: set[_Node] = field(default_factory=set)
+
+    @property
+    def session_ids(self) -> list[str]:
+        """The sessions, parents first."""
+        return [stream.session_id for stream in self.streams]
+
+    @property
+    def blob_count(self) -> int:
+        """How many values go."""
+        return sum(node.kind == _BLOB for node in self.nodes)
+
+
+# Finding.
+
+
+def find(connection: sqlite3.Connection, session_id: str) -> Doomed:
+    """What goes with a session; raises `UnknownSessionError` where there is none."""
+    sql = "SELECT id, session_key FROM streams WHERE id = ? OR id > ? AND id < ? ORDER BY id <> ?, session_key"
+    found = connection.execute(sql, (session_id, *range_below(session_id), session_id)).fetchall()
+    if not found or found[0][0] != session_id:
+        raise UnknownSessionError(
+            f"there is no session {session_id!r} to delete", hint="`foldlog ls` lists the sessions there are"
+        )
+    doomed = Doomed([_stream(connection, one, key) for one, key in found])
+    for table in projection.sorted_tables:
+        for one in doomed.session_ids:
+            row = connection.execute(f"SELECT count(*) FROM {table.name} WHERE session_id = ?", (one,)).fetchone()
+            doomed.row_count += row[0]
+    keys = {stream.key for stream in doomed.streams}
+    doomed.nodes = _reached(connection, _named_in_events(connection, keys))
+    if doomed.nodes:
+        doomed.nodes -= _reached(connection, _referred_to(connection, keys, doomed.nodes))
+    doomed.blob_bytes = sum(
+        row[0]
+        for chunk in _chunks([node.key for node in doomed.nodes if node.kind == _BLOB])
+        for row in connection.execute(f"SELECT bytes FROM blobs WHERE hash IN ({_marks(chunk)})", chunk)
+        if type(row[0]) is int
+    )
+    return doomed
+
+
+def _stream(connection: sqlite3.Connection, session_id: str, key: int) -> DoomedStream:
+    sql = "SELECT count(*), coalesce(sum(length(CAST(data AS BLOB))), 0) FROM events WHERE session_key = ?"
+    count, size = connection.execute(sql, (key,)).fetchone()
+    sql = "SELECT chain FROM events WHERE session_key = ? ORDER BY event_id DESC LIMIT 1"
+    head = connection.execute(sql, (key,)).fetchone()
+    chain = head[0] if head is not None and type(head[0]) is bytes else b""
+    return DoomedStream(session_id, key, count, size, chain)
+
+
+def _named_in_events(connection: sqlite3.Connection, keys: Iterable[int]) -> Iterator[_Node]:
+    # As bytes: damaged text may not decode, and tells all the same.
+    sql = "SELECT CAST(data AS BLOB) FROM events WHERE session_key = ? AND instr(data, 'sha256:') > 0"
+    for key in keys:
+        for (data,) in connection.execute(sql, (key,)):
+            yield from _named_in(data)
+
+
+def _named_in(text: bytes) -> Iterator[_Node]:
+    return (_Node(_BLOB, name.decode()) for name in _NAME.findall(text))
+
+
+def _reached(connection: sqlite3.Connection, start: Iterable[_Node]) -> set[_Node]:
+    """The rows that these lead to, themselves included, as far as they are there."""
+    found, asked, level = set[_Node](), set[_Node](), set(start)
+    while level:
+        asked |= level
+        below = set[_Node]()
+        for kind, (sql, key_name, _) in _TABLES.items():
+            for chunk in _chunks([node.key for node in level if node.kind == kind]):
+                rows = connection.execute(f"{sql} WHERE {key_name} IN ({_marks(chunk)})", chunk)
+                for key, data, prefix_id in rows:
+                    found.add(_Node(kind, key))
+                    below.update(_inside(data, prefix_id))
+        level = below - asked
+    return found
+
+
+def _inside(data: object, prefix_id: int | None) -> Iterator[_Node]:
+    """What a row refers to; a damaged one tells nothing, and its value cannot be read anyway."""
+    if prefix_id is not None:
+        yield _Node(LIST, prefix_id)
+    if type(data) is bytes:
+        try:
+            text = unpack(data)
+        except ValueError:
+            return
+        yield from _named_in(text)
+        yield from (_Node(marker.kind, marker.id) for marker in markers(cut(text)))
+
+
+def _referred_to(connection: sqlite3.Connection, keys: set[int], nodes: set[_Node]) -> Iterator[_Node]:
+    """Those of `nodes` that a kept event, or a row that is not among them, refers to."""
+    sql = "SELECT session_key, CAST(data AS BLOB) FROM events WHERE instr(data, 'sha256:') > 0"
+    for key, data in connection.execute(sql):
+        if key not in keys:
+            yield from (node for node in _named_in(data) if node in nodes)
+    for kind, (sql, _, _) in _TABLES.items():
+        for key, data, prefix_id in connection.execute(sql):
+            if _Node(kind, key) not in nodes:
+                yield from (node for node in _inside(data, prefix_id) if node in nodes)
+
+
+# Deleting.
+
+
+def remove(connection: sqlite3.Connection, doomed: Doomed) -> None:
+    """Delete what was found, in the same transaction; of each stream its key stays, under another name.
+
+    Foreign keys are to be off: SQLite would look through all lists for each one that goes.
+    """
+    for stream in doomed.streams:
+        # First the name: the events of any other stream cannot be deleted.
+        name = f"{DELETED_PREFIX}{stream.key}"
+        connection.execute("UPDATE streams SET id = ? WHERE session_key = ?", (name, stream.key))
+        connection.execute("DELETE FROM events WHERE session_key = ?", (stream.key,))
+        connection.execute("DELETE FROM quarantine WHERE session_key = ?", (stream.key,))
+        connection.execute("UPDATE streams SET session_key = ? WHERE session_key = ?", (-stream.key, stream.key))
+        for table in projection.sorted_tables:
+            connection.execute(f"DELETE FROM {table.name} WHERE session_id = ?", (stream.session_id,))
+    for kind, (_, key_name, name) in _TABLES.items():
+        keys = [(node.key,) for node in doomed.nodes if node.kind == kind]
+        connection.executemany(f"DELETE FROM {name} WHERE {key_name} = ?", keys)
+
+
+class Recorded(NamedTuple):
+    """An event of the store's own: where it stands, and when it was recorded."""
+
+    position: int
+    at: str
+
+
+def record(connection: sqlite3.Connection, event_type: str, at: str, data: bytes) -> Recorded:
+    """Append an event to the store's own stream, in the caller's transaction; the stream begins with the first.
+
+    Before anything is deleted: so it gets a position that no event ever had.
+    """
+    row = connection.execute("SELECT session_key FROM streams WHERE id = ?", (STORE_STREAM,)).fetchone()
+    key = begin_stream(connection, STORE_STREAM) if row is None else row[0]
+    sql = "SELECT event_id, at, chain FROM events WHERE session_key = ? ORDER BY event_id DESC LIMIT 1"
+    event_id, last_at, chain = connection.execute(sql, (key,)).fetchone() or (0, "", first_chain(STORE_STREAM))
+    event_id, at, digest = event_id + 1, max(at, last_at), digest_of(data)
+    cursor = connection.execute(
+        "INSERT INTO events (session_key, event_id, type, at, data, digest, chain) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (key, event_id, event_type, at, data.decode(), digest, next_chain(chain, event_id, event_type, at, digest)),
+    )
+    assert cursor.lastrowid is not None  # noqa: S101  (a row was added)
+    return Recorded(cursor.lastrowid, at)
+
+
+# Space.
+
+
+def file_bytes(connection: sqlite3.Connection) -> int:
+    """What the database takes, whether in its file or still in the write-ahead log."""
+    page_bytes, page_count = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count")
+    )
+    return int(page_bytes * page_count)
+
+
+def give_back_space(connection: sqlite3.Connection) -> str | None:
+    """Make the file as small as is worth it, outside of any transaction; why it could not be, if so.
+
+    Nothing is lost where it fails: free pages are used again, and the next deletion tries again.
+    """
+    timeout_ms = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+    connection.execute(f"PRAGMA busy_timeout = {_SPACE_BUSY_MS}")
+    try:
+        free_count, page_count = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count")
+        )
+        is_small = file_bytes(connection) <= VACUUM_FILE_BYTES_MAX
+        if free_count and (is_small or free_count >= page_count * VACUUM_FREE_SHARE_MIN):
+            connection.execute("VACUUM")
+        is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error as error:
+        return f"the file could not be made smaller now (SQLite: {error})"
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {timeout_ms}")
+    return "a reader still needs the write-ahead log; the file gets smaller when it has left" if is_busy else None
+
+
+def _chunks(keys: list[Any]) -> Iterator[list[Any]]:
+    return (keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK))
+
+
+def _marks(chunk: list[Any]) -> str:
+    return ", ".join("?" * len(chunk))
