@@ -83,7 +83,7 @@ def remove(store: "Store", directory: Path, session_ids: Sequence[str]) -> tuple
     """
     count, left = 0, list[Path]()
     for session_id in reversed(session_ids):
-        folder = directory.joinpath(*session_id.replace("/", "/children/").split("/"))
+        folder = directory.joinpath(*session_id.replace("/", "/children/").split("/"))  # the top's, in the end
         if not is_folder(folder, within=directory):
             continue
         count += remove_files(folder, _NAMES)
@@ -96,6 +96,8 @@ def remove(store: "Store", directory: Path, session_ids: Sequence[str]) -> tuple
                 left.append(folder)
                 break
     above = parent_id(session_ids[0])
+    if above is not None and is_folder(folder.parent, within=directory):
+        remove_folder(folder.parent)
     if above is not None and journal.has_stream(store.database, above):
         _write_documents_above(store, directory, session_ids[0])
     return count, left
