@@ -22,6 +22,7 @@ from sqlalchemy.dialects import sqlite
 
 import foldlog
 import foldlog.aio
+from foldlog.outlets.deletion import Deletion
 from foldlog.outlets.verify import Problem, Report
 from foldlog.session.scopes import CallScope, TurnScope
 from foldlog.storage.migrate import schema_statements
@@ -50,7 +51,7 @@ AIO_INTERNAL: Final = frozenset(
     {"owner", "turn_of", "check_loop", "in_turn", "breathe", "record", "run", "send", "throw"}
 )
 
-HANDED_OUT: Final = (TurnScope, CallScope, RecordedEvent, Report, Problem)
+HANDED_OUT: Final = (TurnScope, CallScope, RecordedEvent, Report, Problem, Deletion)
 
 
 # api.md
@@ -121,7 +122,7 @@ def _line(found: object) -> str:
 
 def _class(kind: type) -> list[str]:
     parts = [f"### {kind.__name__}"]
-    if kind.__module__.endswith(("config", "limits", "verify")):
+    if kind.__module__.endswith(("config", "limits", "verify", "deletion")):
         parts.append(_code(f"{kind.__name__}{_signature(kind)}"))
     parts += _doc(kind)
     for name, member in _members(kind):
@@ -220,7 +221,8 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 TABLES: Final = {
-    "streams": "One session in the journal: a small integer key for its id.",
+    "streams": "One session in the journal: a small integer key for its id. `.store` is the store's own line of events; "
+    "a key below 0 is that of a deleted session.",
     "events": "The journal. One event; `position` is its place in the store, `event_id` its place in its session. "
     "Triggers refuse UPDATE and DELETE.",
     "blobs": "One large value, once, under the hash of its canonical JSON. `bytes` is the length of that; in `data` "
@@ -252,6 +254,7 @@ EXAMPLES: Final = {
     "turn_summary": "SELECT session_id, turn_id, status, message_count, call_count\nFROM turn_summary "
     "WHERE status <> 'final'",
     "errors": "SELECT session_id, kind, id, status, error\nFROM errors ORDER BY at",
+    "deletions": "SELECT deleted_at, session_id, session_count, event_count, reason\nFROM deletions ORDER BY position",
     "blob_stats": "SELECT blob_count, bytes, bytes_max FROM blob_stats",
 }
 
@@ -259,6 +262,8 @@ EXAMPLES: Final = {
 COMPUTED: Final = {
     "top_id": "TEXT", "depth": "INTEGER", "path": "TEXT", "parent_session_id": "TEXT", "content": "TEXT",
     "error": "TEXT", "bytes_max": "INTEGER", "message_id": "INTEGER", "usd": "FLOAT", "kind": "TEXT",
+    "deleted_at": "TEXT", "blob_bytes": "INTEGER", "reason": "TEXT", "host": "TEXT", "pid": "INTEGER",
+    "sessions": "TEXT",
 }  # fmt: skip
 
 

@@ -16,6 +16,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[foldlog.Store]:
 
 
 def fill(store: foldlog.Store) -> None:
+    store.start_session(id="scratch").close()
+    store.delete_session("scratch", reason="a try")
     with store.start_session(id="demo", provider="acme") as session:
         session.add_message("system", "Answer briefly.")
         with session.turn() as turn:
