@@ -221,8 +221,8 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 TABLES: Final = {
-    "streams": "One session in the journal: a small integer key for its id. `.store` is the store's own line of events; "
-    "a key below 0 is that of a deleted session.",
+    "streams": "One session in the journal: a small integer key for its id. `.store` is the store's own line of "
+    "events; a key below 0 is that of a deleted session.",
     "events": "The journal. One event; `position` is its place in the store, `event_id` its place in its session. "
     "Triggers refuse UPDATE and DELETE.",
     "blobs": "One large value, once, under the hash of its canonical JSON. `bytes` is the length of that; in `data` "

@@ -12,7 +12,8 @@ from foldlog.core.errors import FoldlogError
 ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, FoldlogError)]
 
 STORE = {
-    "StoreClosedError", "StoreBusyError", "SessionInUseError", "HasDescendantsError", "StaleWriterError", "SchemaTooNewError", "UpgradeError",
+    "StoreClosedError", "StoreBusyError", "SessionInUseError", "HasDescendantsError", "StaleWriterError",
+    "SchemaTooNewError", "UpgradeError",
     "NotAStoreError", "CorruptJournalError", "CommitUncertainError", "AlreadyExistsError", "InvalidIdError",
 }  # fmt: skip
 EVENT = {"InvalidEventError", "NotSerializableError", "ExpectedIdError", "LimitError"}

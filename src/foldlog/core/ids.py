@@ -9,13 +9,19 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from foldlog.core.errors import InvalidEventError, InvalidIdError, LimitError
-from foldlog.core.limits import SESSION_ID_CHARS_MAX, TREE_DEPTH_MAX
+from foldlog.core.limits import (
+    ADDRESS_CHARS_MAX,
+    EVENT_TYPE_CHARS_MAX,
+    ROW_ID_CHARS_MAX,
+    SESSION_ID_CHARS_MAX,
+    TREE_DEPTH_MAX,
+)
 
 RowId: TypeAlias = int | str
 
 _NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{SESSION_ID_CHARS_MAX - 1}}}", re.ASCII)
-_EVENT_TYPE: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-_ROW_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+_EVENT_TYPE: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{EVENT_TYPE_CHARS_MAX}}}", re.ASCII)
+_ROW_ID: Final = re.compile(rf"[A-Za-z0-9._-]{{1,{ROW_ID_CHARS_MAX}}}", re.ASCII)
 _NUMBERED: Final = re.compile(r"(?:child|attached)-([0-9]{1,18})", re.ASCII)
 _HASH: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
@@ -33,6 +39,11 @@ def check_session_id(value: object, *, depth_max: int = TREE_DEPTH_MAX) -> str:
                 raise LimitError(
                     f"session id {value[:60]!r}… is {len(parts)} levels deep; the limit is {depth_max}",
                     hint="start the session as a root, or raise the limit in Config(limits=…)",
+                )
+            if len(value) > ADDRESS_CHARS_MAX:
+                raise LimitError(
+                    f"session id {value[:60]!r}… has {len(value):,} characters; the limit is {ADDRESS_CHARS_MAX:,}",
+                    hint="give the sessions above it shorter names",
                 )
             return value
     shown = repr(value) if not isinstance(value, str) or len(value) <= 60 else f"{value[:60]!r}…"
@@ -81,7 +92,8 @@ def check_event_type(value: object) -> str:
         return value
     shown = repr(value)[:60]
     raise InvalidEventError(
-        f"{shown} is not an event type", hint="use 1 to 128 letters, digits, '.', '_' or '-': 'tool.started'"
+        f"{shown} is not an event type",
+        hint=f"use 1 to {EVENT_TYPE_CHARS_MAX} letters, digits, '.', '_' or '-': 'tool.started'",
     )
 
 
@@ -93,7 +105,8 @@ def check_row_id(value: Any, what: str) -> RowId:
         return value
     raise InvalidEventError(
         f"{what} {repr(value)[:60]} is not a row id",
-        hint="use an int from 0 to 2**63-1, or up to 128 letters, digits, '.', '_' or '-' that are no number",
+        hint=f"use an int from 0 to 2**63-1, or up to {ROW_ID_CHARS_MAX} letters, digits, '.', '_' or '-' "
+        "that are no number",
     )
 
 

@@ -21,8 +21,22 @@ NESTING_MAX = 200
 # `session_patch.restored_from`): levels that are not the user's.
 ENVELOPE_NESTING = 5
 
-# A session id is a file name on export and a key in every index.
+# A name in a session id is a file name on export and a key in every index.
 SESSION_ID_CHARS_MAX = 128
+
+# The whole address of a child: an export's paths, with a folder more for each level, stay below the 4,096
+# bytes that systems take.
+ADDRESS_CHARS_MAX = 1024
+
+# Event types and row ids that are names: words to filter by, in every event and row.
+EVENT_TYPE_CHARS_MAX = 128
+ROW_ID_CHARS_MAX = 128
+
+# An idempotency key stands in an index of its own; a hash, a URL or a job's id fits.
+IDEMPOTENCY_KEY_CHARS_MAX = 512
+
+# A batch is in memory until it is committed, and keeps other writers waiting while it is.
+BATCH_EVENTS_MAX = 100_000
 
 # Sessions below sessions; each level adds four levels of nesting to the usage document.
 TREE_DEPTH_MAX = 32

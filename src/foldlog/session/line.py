@@ -14,8 +14,9 @@ from collections.abc import Callable
 from foldlog.core.chain import digest_of, first_chain, next_chain
 from foldlog.core.clock import format_time
 from foldlog.core.codec import Encoded
-from foldlog.core.errors import CommitUncertainError, ExpectedIdError, FoldlogError, StoreClosedError
+from foldlog.core.errors import CommitUncertainError, ExpectedIdError, FoldlogError, LimitError, StoreClosedError
 from foldlog.core.fold import Event, plan
+from foldlog.core.limits import BATCH_EVENTS_MAX
 from foldlog.core.view import View
 from foldlog.session.host import Host
 from foldlog.session.pending import Pending, PendingEvent
@@ -125,6 +126,11 @@ class Line:
                 raise ExpectedIdError(
                     f"session {self.stream.session_id!r}: the event would get id {event_id}, not {expected_id}",
                     hint="look at what happened since in session.view, then try again",
+                )
+            if tip.event_id - self._submitted_id >= BATCH_EVENTS_MAX:
+                raise LimitError(
+                    f"session {self.stream.session_id!r}: a batch of more than {BATCH_EVENTS_MAX:,} events",
+                    hint="make several batches of them",
                 )
             at = max(format_time(self.clock()), tip.at)
             event = {"id": event_id, "type": event_type, "at": at, **encoded.value}

@@ -25,7 +25,7 @@ from foldlog.core.errors import (
 )
 from foldlog.core.fold import Event
 from foldlog.core.ids import check_event_type
-from foldlog.core.limits import ENVELOPE_NESTING
+from foldlog.core.limits import ENVELOPE_NESTING, IDEMPOTENCY_KEY_CHARS_MAX
 from foldlog.core.view import View
 from foldlog.session.events import event_of
 from foldlog.session.host import Host
@@ -35,7 +35,7 @@ from foldlog.storage.journal import Head, Stream
 from foldlog.storage.lease import Lease
 
 _RESERVED = frozenset({"id", "type", "at"})
-_KEY = re.compile(r"[ -~]{1,512}")
+_KEY = re.compile(rf"[ -~]{{1,{IDEMPOTENCY_KEY_CHARS_MAX}}}")
 
 # For whom this thread acts: the task that has reserved a recorder, when it runs a verb of its own.
 acting_for: Final[ContextVar[object]] = ContextVar("acting_for", default=None)
@@ -298,6 +298,10 @@ class Recorder(Line):
         The event that is returned is shared with the fold: not to be changed, nor handed to users.
         """
         check_event_type(event_type)
+        if expected_id is not None and type(expected_id) is not int:
+            raise InvalidEventError(
+                f"{event_type}: expected_id is no int", hint="the id this event is to get: the last one's plus 1"
+            )
         if idempotency_key is not None:
             known = self._find_key(idempotency_key)
             if known is not None:
@@ -319,7 +323,8 @@ class Recorder(Line):
     def _find_key(self, idempotency_key: str) -> Event | None:
         if type(idempotency_key) is not str or not _KEY.fullmatch(idempotency_key):
             raise InvalidEventError(
-                "an idempotency key is a str of 1 to 512 printable ASCII characters", hint="use a short unique str"
+                f"an idempotency key is a str of 1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters",
+                hint="use a short unique str",
             )
         self.rely()
         pending = self.pending.find_key(idempotency_key)
