@@ -468,6 +468,16 @@ def test_files_that_are_not_ours_stay_and_are_told_of(exporting: foldlog.Store, 
     assert not (folder / "session.json").exists()
 
 
+def test_an_id_made_by_other_hands_leads_nowhere(exporting: foldlog.Store, tmp_path: Path) -> None:
+    victim = tmp_path / "out" / "kept" / "session.json"
+    with exporting.database.transaction() as connection:
+        connection.exec_driver_sql("INSERT INTO streams (id) VALUES ('demo/../../kept')")
+        connection.exec_driver_sql("INSERT INTO streams (id) VALUES ('demo/x/../../../../kept')")
+    deletion = exporting.delete_session("demo")
+    assert victim.exists()
+    assert "is not a session id" in deletion.notes[0]
+
+
 # Telling a deletion from a loss.
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from foldlog.core.errors import StoreError
-from foldlog.storage.files import make_folder, write_file
+from foldlog.storage.files import is_folder, make_folder, remove_files, remove_folder, write_file
 
 
 def names(folder: Path) -> list[str]:
@@ -113,3 +113,32 @@ def test_a_folder_that_cannot_be_made_is_our_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError):
         make_folder(tmp_path / "file" / "a", 0o700)
+
+
+def test_only_regular_files_of_the_names_are_removed(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "link").symlink_to(tmp_path / "c")
+    (tmp_path / "folder").mkdir()
+    assert remove_files(tmp_path, ["a", "link", "folder", "none"]) == 1
+    assert names(tmp_path) == ["b", "c", "folder", "link"]
+    assert remove_files(tmp_path / "none", ["a"]) == 0
+
+
+def test_only_an_empty_folder_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").write_text("a")
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    assert [remove_folder(tmp_path / name) for name in ("link", "empty", "none", "full")] == [False, True, True, False]
+    assert names(tmp_path) == ["full", "link"]
+
+
+def test_a_folder_beyond_a_symlink_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    (tmp_path / "file").write_text("")
+    assert is_folder(tmp_path / "a" / "b", within=tmp_path)
+    assert is_folder(tmp_path, within=tmp_path)
+    for name in ("link", "link/b", "file", "none", "a/b/none"):
+        assert not is_folder(tmp_path / name, within=tmp_path), name

@@ -82,7 +82,7 @@ def remove(store: "Store", directory: Path, session_ids: Sequence[str]) -> tuple
     files went, and the folders that stay since something else is in them.
     """
     count, left = 0, list[Path]()
-    for session_id in reversed(session_ids):
+    for session_id in map(check_session_id, reversed(session_ids)):  # a store may be made by other hands
         folder = directory.joinpath(*session_id.replace("/", "/children/").split("/"))  # the top's, in the end
         if not is_folder(folder, within=directory):
             continue
