@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -240,7 +241,7 @@ def test_a_read_only_store_leaves_no_folder_behind(path: Path) -> None:
     foldlog.new_state(path, id="demo").close()
     for entry in path.parent.iterdir():
         if entry.is_dir():
-            entry.rmdir()
+            shutil.rmtree(entry)
     with foldlog.open(path, read_only=True) as store:
         for action in (lambda: store.start_session(), lambda: store.open_session("demo")):  # noqa: PLW0108
             with pytest.raises(foldlog.StoreError):

@@ -1,8 +1,9 @@
 """The journal: appended whole or not at all, and read back in order."""
 
+import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,20 +173,35 @@ def test_the_journal_refuses_to_be_changed(database: Database, line: Any) -> Non
 # What can go wrong, and that the next append works once it no longer does.
 
 
-def test_a_lock_held_elsewhere_refuses_and_leaves_nothing(new_database: Any, line: Any) -> None:
-    holder, database = new_database(), new_database()
-    with database.write() as connection:
-        connection.execute("PRAGMA busy_timeout = 0")
+@pytest.mark.parametrize("whose", ["another handle's", "another program's"])
+def test_a_lock_held_elsewhere_refuses_and_leaves_nothing(
+    new_database: Any, path: Path, monkeypatch: pytest.MonkeyPatch, line: Any, whose: str
+) -> None:
+    monkeypatch.setattr("foldlog.storage.sqlite.BUSY_TIMEOUT_S", 0.05)
+    handle, database = new_database(), new_database()
+    program = sqlite3.connect(path, isolation_level=None)
+
+    @contextlib.contextmanager
+    def held() -> Iterator[None]:
+        if whose == "another handle's":
+            with handle.write():
+                yield
+            return
+        program.execute("BEGIN IMMEDIATE")
+        yield
+        program.execute("ROLLBACK")
+
     first, second = line.next(), line.next()
-    with holder.transaction():
+    with held():
         for many in ([first], [first, second]):
-            with pytest.raises(StoreBusyError, match="demo"):
+            with pytest.raises(StoreBusyError, match="demo" if whose == "another program's" else "gate"):
                 append(database, many)
     append(database, [first])
-    with holder.transaction(), pytest.raises(StoreBusyError):
+    with held(), pytest.raises(StoreBusyError):
         append(database, [second])
     append(database, [second])
     assert ids(database) == [1, 2]
+    program.close()
 
 
 @pytest.mark.parametrize("many", [1, 3])
@@ -228,10 +244,11 @@ class _Driver:
 class _FailingDisk:
     def __init__(self, database: Database, at: str, code: int) -> None:
         self._database, self._at, self._code = database, at, code
-        self.check_open, self.lock = database.check_open, database.lock
+        self.marks = database.marks
 
-    def writer(self) -> _Driver:
-        return _Driver(self._database.writer(), self._at, self._code)
+    def run(self, work: Any, *arguments: Any) -> None:
+        with self._database.write() as connection:
+            work(_Driver(connection, self._at, self._code), *arguments)
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR | 4 << 8])

@@ -12,6 +12,7 @@ import pytest
 
 from foldlog.core.errors import FoldlogError, NotAStoreError, StoreBusyError, StoreClosedError, StoreError
 from foldlog.storage import journal, migrate
+from foldlog.storage import sqlite as sqlite_module
 from foldlog.storage.schema import APPLICATION_ID, SCHEMA_NUMBER
 from foldlog.storage.sqlite import Database, check_file, create, driver_of, probe
 
@@ -74,7 +75,7 @@ def test_any_file_name_is_that_file(tmp_path: Path, name: str) -> None:
     opened = Database(tmp_path / name)
     assert probe(tmp_path / name) == SCHEMA_NUMBER
     opened.close()
-    assert names(tmp_path) == [name]
+    assert names(tmp_path) == sorted([name, f"{name}-leases"])
 
 
 def test_a_relative_path_is_from_where_we_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,11 +145,12 @@ def test_the_writer_is_set_as_it_must_be(
             name: pragma(connection, name)
             for name in (
                 "synchronous", "journal_mode", "busy_timeout", "foreign_keys", "mmap_size", "journal_size_limit",
-                "trusted_schema", "page_size",
+                "trusted_schema", "page_size", "wal_autocheckpoint",
             )
         } == {
             "synchronous": synchronous, "journal_mode": "wal", "busy_timeout": 30_000, "foreign_keys": 1,
             "mmap_size": 0, "journal_size_limit": 4 * 1024 * 1024, "trusted_schema": 0, "page_size": 4096,
+            "wal_autocheckpoint": 0,
         }  # fmt: skip
         assert connection.isolation_level is None
 
@@ -160,9 +162,37 @@ def test_a_reader_is_set_as_it_must_be(database: Database) -> None:
         assert [pragma(driver, name) for name in names] == [1, 30_000, 0, 0, "wal"]
 
 
-def test_every_connection_has_the_stores_durability(database: Database) -> None:
-    with database.read() as connection:
-        assert pragma(driver_of(connection), "synchronous") == 1
+@pytest.mark.parametrize(("durability", "synchronous"), [("full", 2), ("normal", 1)])
+def test_every_connection_has_the_stores_durability(
+    new_database: Callable[..., Database], durability: str, synchronous: int
+) -> None:
+    database = new_database(durability=durability)
+    own = database.new_reader()
+    with database.read() as connection, database.write() as writer:
+        found = [pragma(one, "synchronous") for one in (driver_of(connection), own, writer)]
+    own.close()
+    assert found == [synchronous] * 3
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_build_that_does_not_take_the_durability_is_refused(
+    new_database: Callable[..., Database], monkeypatch: pytest.MonkeyPatch, read_only: bool
+) -> None:
+    def connect(*arguments: object) -> sqlite3.Connection:
+        connection: sqlite3.Connection = original(*arguments)
+        connection.set_authorizer(
+            lambda action, name, value, *_: (
+                sqlite3.SQLITE_IGNORE
+                if (action, name) == (sqlite3.SQLITE_PRAGMA, "synchronous") and value is not None
+                else sqlite3.SQLITE_OK
+            )
+        )
+        return connection
+
+    original: Callable[..., sqlite3.Connection] = sqlite_module._connect
+    monkeypatch.setattr(sqlite_module, "_connect", connect)
+    with pytest.raises(StoreError, match="did not take durability"):
+        new_database(durability="normal", read_only=read_only).new_reader()
 
 
 def test_the_log_does_not_grow_for_ever(new_database: Callable[..., Database], path: Path, line: Any) -> None:
@@ -173,11 +203,14 @@ def test_the_log_does_not_grow_for_ever(new_database: Callable[..., Database], p
     assert path.stat().st_size > 12 * 1024 * 1024
 
 
-def test_closing_the_last_handle_leaves_one_file(new_database: Callable[..., Database], path: Path, line: Any) -> None:
+def test_closing_the_last_handle_leaves_nothing_of_sqlites(
+    new_database: Callable[..., Database], path: Path, line: Any
+) -> None:
     database = new_database()
     journal.append(database, [line.next()])
     database.close()
-    assert names(path.parent) == [path.name]
+    assert names(path.parent) == [path.name, f"{path.name}-leases", f"{path.name}-marks"]
+    assert names(path.parent / f"{path.name}-leases") == ["gate", "line"]
 
 
 @pytest.mark.parametrize(
@@ -213,22 +246,36 @@ def test_a_transaction_is_committed_or_rolled_back_as_a_whole(database: Database
         assert connection.exec_driver_sql("SELECT id FROM streams").scalars().all() == ["kept"]
 
 
-def test_a_transaction_has_the_write_lock_from_its_beginning(new_database: Callable[..., Database]) -> None:
-    first, second = new_database(), new_database()
-    with second.write() as connection:
-        connection.execute("PRAGMA busy_timeout = 0")
-        with first.transaction(), pytest.raises(sqlite3.OperationalError, match="locked"):
-            connection.execute("BEGIN IMMEDIATE")
+def test_a_transaction_that_a_signal_left_open_takes_nothing_else_with_it(database: Database) -> None:
+    insert = "INSERT INTO streams (id) VALUES (?)"
+
+    def interrupted(connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(insert, ("gone",))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        database.run(interrupted)
+    database.run(lambda connection: connection.execute(insert, ("kept",)))
+    with database.read() as connection:
+        assert connection.exec_driver_sql("SELECT id FROM streams").scalars().all() == ["kept"]
 
 
-def test_a_transaction_that_does_not_get_the_lock_is_refused_in_our_words(
-    new_database: Callable[..., Database],
-) -> None:
-    first, second = new_database(), new_database()
-    with second.write() as connection:
+def test_a_transaction_has_the_write_lock_from_its_beginning(database: Database, path: Path) -> None:
+    program = sqlite3.connect(path, isolation_level=None, timeout=0)
+    with database.transaction(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        program.execute("BEGIN IMMEDIATE")
+    program.close()
+
+
+def test_a_transaction_that_does_not_get_the_lock_is_refused_in_our_words(database: Database, path: Path) -> None:
+    with database.write() as connection:
         connection.execute("PRAGMA busy_timeout = 0")
-    with first.transaction(), pytest.raises(StoreBusyError), second.transaction():
+    program = sqlite3.connect(path, isolation_level=None)
+    program.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreBusyError), database.transaction():
         raise AssertionError
+    program.close()
 
 
 def test_one_thread_writes_at_a_time(database: Database) -> None:

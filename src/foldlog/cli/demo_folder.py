@@ -18,7 +18,8 @@ _IGNORE_NAME: Final = ".gitignore"
 
 # All that a run leaves behind. Whatever else is there was put there by someone.
 _OWN_NAMES: Final = frozenset({
-    MARKER, _IGNORE_NAME, FILES_NAME, DATABASE_NAME, *(f"{DATABASE_NAME}{end}" for end in ("-wal", "-shm", "-leases")),
+    MARKER, _IGNORE_NAME, FILES_NAME, DATABASE_NAME,
+    *(f"{DATABASE_NAME}{end}" for end in ("-wal", "-shm", "-leases", "-marks")),
 })  # fmt: skip
 
 

@@ -58,17 +58,21 @@ def save(database: Database, stream: Stream, prepared: Prepared, last_event_id: 
 
     Raises `StaleWriterError` where the journal has gone on after the writer's last event.
     """
-    with translated(f"session {stream.session_id!r}: checkpoint"), database.write() as connection:
+    with translated(f"session {stream.session_id!r}: checkpoint"):
+        database.run(_save, stream, prepared, last_event_id)
+
+
+def _save(connection: sqlite3.Connection, stream: Stream, prepared: Prepared, last_event_id: Callable[[], int]) -> None:
+    try:
         connection.execute("BEGIN IMMEDIATE")
-        try:
-            # The tables of a handle that was pushed aside would go back behind the new writer's.
-            journal.check_last(connection, stream, last_event_id())
-            write(connection, stream.session_id, prepared)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+        # The tables of a handle that was pushed aside would go back behind the new writer's.
+        journal.check_last(connection, stream, last_event_id())
+        write(connection, stream.session_id, prepared)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def write(connection: sqlite3.Connection, session_id: str, prepared: Prepared) -> None:

@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from foldlog.core.errors import UnknownRowError
+from foldlog.core.errors import CorruptJournalError, UnknownRowError
 from foldlog.core.rows import Entry, Row
 from foldlog.core.upcast import ARTIFACT_VERSION
 from foldlog.core.view import View
@@ -164,6 +164,23 @@ def _highest(ids: Any) -> int:
 def interrupted(view: View) -> dict[str, list[Any]]:
     """The turns and calls that a dead writer left running."""
     return {"turns": view.running_ids("turn"), "calls": view.running_ids("call")}
+
+
+def lost_events(session_id: str, head: int, noted: int, *, recover: bool) -> Row:
+    """What `session.recovered` says of events that were committed and are not there: `lost`, the first and the last.
+
+    Raises `CorruptJournalError` unless that is to be recorded.
+    """
+    if noted <= head:
+        return {}
+    if not recover:
+        raise CorruptJournalError(
+            f"session {session_id!r}: events {head + 1} to {noted} were committed and are not in the store; "
+            "the end of its write-ahead log is gone",
+            hint="restore a backup if it has them; store.view(id) reads what is there, and "
+            "open_session(id, recover=True) notes the loss and goes on",
+        )
+    return {"lost": [head + 1, noted]}
 
 
 def fingerprint(host: Host, session_id: str) -> str:

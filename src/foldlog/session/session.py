@@ -29,7 +29,7 @@ from foldlog.session.lineage import Source
 from foldlog.session.recorder import Recorder
 from foldlog.session.scopes import CallScope, TurnScope
 from foldlog.session.verbs import Verbs
-from foldlog.storage import journal, lease
+from foldlog.storage import journal, lease, marks
 from foldlog.storage.journal import Stream
 
 # How often a writer that is pushed aside may be quicker than the one who does it.
@@ -150,9 +150,11 @@ class Session(Verbs):
             session._left_by = checkpoint.writer_of(host.database, session_id)
             crashed = session._left_by is not None or take_over
             for attempt in range(_TAKE_OVERS_MAX):
+                noted = marks.noted(host.database, stream)
                 session.reload()
+                lost = lineage.lost_events(session_id, session._recorder.event_id, noted, recover=recover)
                 try:
-                    session._take_up(recover=recover and crashed, take_over=take_over, overtaken=overtaken)
+                    session._take_up(recover=recover and crashed, take_over=take_over, overtaken=overtaken, lost=lost)
                     break
                 except StaleWriterError:
                     # The writer that is pushed aside was quicker; look again at what it left.
@@ -161,14 +163,14 @@ class Session(Verbs):
         session._announce()
         return session
 
-    def _take_up(self, *, recover: bool, take_over: bool, overtaken: dict[str, Any] | None) -> None:
+    def _take_up(self, *, recover: bool, take_over: bool, overtaken: dict[str, Any] | None, lost: Row) -> None:
         """Close by events what a dead writer left running, and say who writes now."""
         if recover:
             self._left_by = None
         left = lineage.interrupted(self.view) if recover else {"turns": [], "calls": []}
         with self._recorder.hold() as recorder:
-            if take_over or any(left.values()):
-                recorder.record("session.recovered", {"interrupted": left, "taken_over_from": overtaken})
+            if take_over or lost or any(left.values()):
+                recorder.record("session.recovered", {"interrupted": left, "taken_over_from": overtaken, **lost})
             ending = {"status": "interrupted", "ended_at": self._now()}
             for call_id in left["calls"]:
                 recorder.record("call.updated", {"call_id": call_id, "changes": ending})

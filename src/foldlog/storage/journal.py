@@ -6,6 +6,7 @@ done by the session; what events mean is in `foldlog.core.fold`, how blobs are s
 `foldlog.storage.blobs`.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from foldlog.core.errors import (
 from foldlog.core.refs import Ref
 from foldlog.storage import blobs
 from foldlog.storage.faults import is_constraint, is_uncertain, translate
+from foldlog.storage.marks import Marks, tag_of
 from foldlog.storage.sqlite import Database
 
 SELECT: Final = (
@@ -42,6 +44,7 @@ class Stream:
 
     session_id: str
     key: int | None = None
+    tag: bytes | None = None  # see `foldlog.storage.marks`, which looks it up
 
 
 class Stamped(NamedTuple):
@@ -80,27 +83,45 @@ def append(
     Returns when they are durable at the database's level. On any error nothing was written, except on
     `CommitUncertainError`, where the disk failed during the commit itself.
     """
-    database.check_open()  # before its lock is touched: in a forked child it may be taken for ever
-    with database.lock:
-        connection = database.writer()
-        if len(stamped) == 1 and also is None and _is_plain(stamped[0]):
-            try:
-                connection.execute(_INSERT, _values(stamped[0]))
-            except sqlite3.Error as error:
-                raise _refusal(error, stamped[0]) from error
-            return
-        writing = _Writing(stamped)
+    database.run(_append, database.marks, stamped, also)
+
+
+def _append(
+    connection: sqlite3.Connection,
+    marks: Marks,
+    stamped: list[Stamped],
+    also: Callable[[sqlite3.Connection], None] | None,
+) -> None:
+    if len(stamped) == 1 and also is None and _is_plain(stamped[0]):
         try:
-            if also is None and len(stamped) <= _ROWS_MAX and all(map(_is_plain, stamped)):
-                writing.at_once(connection)
-            else:
-                writing.in_transaction(connection, also)
-        except (sqlite3.Error, FoldlogError) as error:
-            writing.roll_back(connection)
-            raise _refusal(error, writing.event) from error
-        except BaseException:
-            writing.roll_back(connection)
-            raise
+            connection.execute(_INSERT, _values(stamped[0]))
+        except sqlite3.Error as error:
+            raise _refusal(error, stamped[0]) from error
+        _mark(connection, marks, stamped[0])
+        return
+    writing = _Writing(stamped)
+    try:
+        if also is None and len(stamped) <= _ROWS_MAX and all(map(_is_plain, stamped)):
+            writing.at_once(connection)
+        else:
+            writing.in_transaction(connection, also)
+    except (sqlite3.Error, FoldlogError) as error:
+        writing.roll_back(connection)
+        raise _refusal(error, writing.event) from error
+    except BaseException:
+        writing.roll_back(connection)
+        raise
+    for event in {id(event.stream): event for event in stamped}.values():
+        _mark(connection, marks, event)
+
+
+def _mark(connection: sqlite3.Connection, marks: Marks, last: Stamped) -> None:
+    """Note a session's last event outside the database, now that it is committed."""
+    stream = last.stream
+    if stream.tag is None:
+        with contextlib.suppress(sqlite3.Error):  # what is committed stands
+            stream.tag = tag_of(connection, stream.key)
+    marks.note(stream.key, stream.tag, last.event_id)
 
 
 def _is_plain(event: Stamped) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from foldlog.core.errors import SessionInUseError, StoreError
+from foldlog.storage.gate import make_folder
 
 _held: "weakref.WeakSet[Lease]" = weakref.WeakSet()
 
@@ -73,9 +74,7 @@ def acquire(folder: Path, session_id: str, holder: dict[str, Any]) -> Lease:
     """Take a session's lease; raises `SessionInUseError` naming who has it."""
     path = _path(folder, session_id)
     try:
-        if not folder.is_dir():
-            folder.mkdir(mode=0o700, exist_ok=True)
-            folder.chmod(0o700)
+        make_folder(folder)
         while True:
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:

@@ -17,21 +17,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fcntl import LOCK_UN, flock
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from foldlog.core.errors import NotAStoreError, StoreClosedError, StoreError
+from foldlog.storage import lease, marks, wal
 from foldlog.storage.faults import translated
+from foldlog.storage.gate import Gate
 from foldlog.storage.schema import APPLICATION_ID
 
 BUSY_TIMEOUT_S: Final = 30.0
 PAGE_BYTES: Final = 4096
 READ_CONNECTIONS_MAX: Final = 16
-WAL_SIZE_LIMIT_BYTES: Final = 4 * 1024 * 1024
+
+Arguments = ParamSpec("Arguments")
+Found = TypeVar("Found")
 
 # Bumped in a forked child: every handle made before refuses to work there.
 _process_generation = 0
@@ -48,7 +53,8 @@ os.register_at_fork(after_in_child=_after_fork)
 class Database:
     """One SQLite file: a held writer connection under a lock, and a pool of read-only ones.
 
-    Whoever holds `lock` is the only writer of this process. All methods raise `FoldlogError`s only.
+    Whoever writes holds `lock`, which makes it the only writer of this process, and the gate, which makes it
+    the only one of all. All methods raise `FoldlogError`s only.
     """
 
     def __init__(self, path: Path, *, durability: str = "full", read_only: bool = False) -> None:
@@ -63,11 +69,21 @@ class Database:
         self._readers = self._engine(self._connect_reader, "BEGIN", READ_CONNECTIONS_MAX)
         self._glances = self._engine(self._connect_reader, "BEGIN", 0)
         self._writers = self._engine(self._connect_writer, "BEGIN IMMEDIATE", 1)
+        self.marks = marks.Marks(path)
+        self._wal = wal.WalKeeper(path)
         if not read_only:
-            with translated(f"opening {path}"):
-                self._writer = self._writers.connect()
-                self._driver = driver_of(self._writer)
-                self._check_writable()
+            self._gate = Gate(lease.folder_of(path), self.lock, BUSY_TIMEOUT_S)
+            with translated(f"opening {path}"), self._gate.held():
+                self._open_writer()
+
+    def _open_writer(self) -> None:
+        try:
+            self._writer = self._writers.connect()
+            self._driver = driver_of(self._writer)
+            self._check_writable()
+        except BaseException:
+            self._close_writer()
+            raise
 
     @staticmethod
     def _engine(connect: Callable[[], sqlite3.Connection], begin: str, size: int) -> Engine:
@@ -82,21 +98,24 @@ class Database:
     def _connect_writer(self) -> sqlite3.Connection:
         connection = _connect(self.path, "rw")
         _use_wal(connection)
-        connection.execute(f"PRAGMA synchronous = {self.durability.upper()}")
-        connection.execute(f"PRAGMA journal_size_limit = {WAL_SIZE_LIMIT_BYTES}")
+        connection.execute(f"PRAGMA journal_size_limit = {wal.SIZE_LIMIT_BYTES}")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("PRAGMA foreign_keys = ON")
-        expected = {"full": 2, "normal": 1}[self.durability]
-        if connection.execute("PRAGMA synchronous").fetchone()[0] != expected:
+        return self._made_durable(connection)
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        connection = _connect(self.path, reading_mode(self.path))
+        connection.execute("PRAGMA query_only = ON")
+        return self._made_durable(connection)
+
+    def _made_durable(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        connection.execute(f"PRAGMA synchronous = {self.durability.upper()}")
+        if connection.execute("PRAGMA synchronous").fetchone()[0] != {"full": 2, "normal": 1}[self.durability]:
+            connection.close()
             raise StoreError(
                 f"{self.path}: SQLite did not take durability {self.durability!r}",
                 hint="another build of SQLite is needed",
             )
-        return connection
-
-    def _connect_reader(self) -> sqlite3.Connection:
-        connection = _connect(self.path, reading_mode(self.path))
-        connection.execute(f"PRAGMA synchronous = {self.durability.upper()}")
-        connection.execute("PRAGMA query_only = ON")
         return connection
 
     def _check_writable(self) -> None:
@@ -143,18 +162,48 @@ class Database:
             self.check_writable()
         return self._driver  # type: ignore[return-value]  # check_writable() has raised where it is None
 
+    def run(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, Arguments], Found],
+        *arguments: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> Found:
+        """What `work` returns, called with the writer connection, held: for work that commits by itself.
+
+        As `write`, for the path of every event: a signal that raises in here cannot leave anything held.
+        """
+        self.check_open()  # before the lock is touched: in a forked child it may be taken for ever
+        with self.lock:
+            connection = self.writer()
+            gate = self._gate
+            if gate.is_taken:
+                return work(connection, *arguments, **named)
+            try:
+                gate.take()
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")  # a signal kept somebody from it
+                found = work(connection, *arguments, **named)
+                self._wal.after_commit(connection)
+                return found
+            finally:
+                gate.is_taken = False
+                if gate.descriptor >= 0:
+                    flock(gate.descriptor, LOCK_UN)
+
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """The driver's writer connection, held."""
         self.check_open()
         with self.lock:
-            yield self.writer()
+            connection = self.writer()
+            with self._gate.held():
+                yield connection
+                self._wal.after_commit(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One write transaction: committed when the block ends, rolled back when it raises."""
-        self.check_open()
-        with self.lock, translated(f"writing {self.path}"), self._alive().begin() as transaction:
+        with self.write(), translated(f"writing {self.path}"), self._alive().begin() as transaction:
             yield transaction.connection
 
     @contextmanager
@@ -183,10 +232,22 @@ class Database:
             self._closed = True
             # The writer last: the last connection to close takes the -wal file away, if it may write.
             self._readers.dispose()
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = self._driver = None
-            self._writers.dispose()
+            if self._driver is None:
+                return
+            try:
+                with self._gate.held():
+                    self._wal.at_close(self._driver)
+                    self._close_writer()
+            except StoreError:
+                self._close_writer()  # not the last one, then: nothing is copied back
+            self._gate.close()
+            self.marks.close()
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = self._driver = None
+        self._writers.dispose()
 
 
 def driver_of(connection: Connection) -> sqlite3.Connection:
@@ -311,6 +372,7 @@ def create(path: Path, make: Callable[[sqlite3.Connection], Any]) -> None:
                 connection.close()
         with contextlib.suppress(FileExistsError):
             os.link(fresh, path)  # someone else's whole store is as good as ours
+            marks.forget(path)
         sync_folder(path.parent)
     except OSError as error:
         raise StoreError(
