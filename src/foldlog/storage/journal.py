@@ -6,7 +6,6 @@ done by the session; what events mean is in `foldlog.core.fold`, how blobs are s
 `foldlog.storage.blobs`.
 """
 
-import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from foldlog.core.errors import (
 from foldlog.core.refs import Ref
 from foldlog.storage import blobs
 from foldlog.storage.faults import is_constraint, is_uncertain, translate
-from foldlog.storage.marks import Marks, tag_of
+from foldlog.storage.marks import Marks
 from foldlog.storage.sqlite import Database
 
 SELECT: Final = (
@@ -44,7 +43,7 @@ class Stream:
 
     session_id: str
     key: int | None = None
-    tag: bytes | None = None  # see `foldlog.storage.marks`, which looks it up
+    tag: bytes | None = None  # of `foldlog.storage.marks`, which looks it up
 
 
 class Stamped(NamedTuple):
@@ -97,7 +96,7 @@ def _append(
             connection.execute(_INSERT, _values(stamped[0]))
         except sqlite3.Error as error:
             raise _refusal(error, stamped[0]) from error
-        _mark(connection, marks, stamped[0])
+        marks.note(connection, stamped[0].stream, stamped[0].event_id)
         return
     writing = _Writing(stamped)
     try:
@@ -112,16 +111,7 @@ def _append(
         writing.roll_back(connection)
         raise
     for event in {id(event.stream): event for event in stamped}.values():
-        _mark(connection, marks, event)
-
-
-def _mark(connection: sqlite3.Connection, marks: Marks, last: Stamped) -> None:
-    """Note a session's last event outside the database, now that it is committed."""
-    stream = last.stream
-    if stream.tag is None:
-        with contextlib.suppress(sqlite3.Error):  # what is committed stands
-            stream.tag = tag_of(connection, stream.key)
-    marks.note(stream.key, stream.tag, last.event_id)
+        marks.note(connection, event.stream, event.event_id)
 
 
 def _is_plain(event: Stamped) -> bool:

@@ -44,11 +44,14 @@ class Marks:
         self._descriptor: int | None = None
         self._is_kept = True
 
-    def note(self, key: int | None, tag: bytes | None, event_id: int) -> None:
-        """Overwrite a session's slot; where that fails there is no mark, and no error."""
-        descriptor = self._descriptor
+    def note(self, connection: sqlite3.Connection, stream: "Stream", event_id: int) -> None:
+        """Overwrite a session's slot, its event being committed; where that fails there is no mark, and no error."""
+        key, tag, descriptor = stream.key, stream.tag, self._descriptor
         if descriptor is None:
             descriptor = self._open()
+        if tag is None:
+            with contextlib.suppress(sqlite3.Error):
+                tag = stream.tag = _tag_of(connection, key)
         if descriptor is None or key is None or tag is None or key < 1:
             return
         body = _pack(key, event_id, tag)
@@ -97,7 +100,7 @@ def path_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-marks")
 
 
-def tag_of(connection: sqlite3.Connection, key: int | None) -> bytes | None:
+def _tag_of(connection: sqlite3.Connection, key: int | None) -> bytes | None:
     """What binds a slot to its session; None where the session's first event is not there."""
     row = connection.execute("SELECT chain FROM events WHERE session_key = ? AND event_id = 1", (key,)).fetchone()
     return _tag(row[0]) if row is not None else None
