@@ -12,7 +12,7 @@ import foldlog
 from clocks import Clock
 from foldlog.core.limits import REASON_CHARS_MAX
 from foldlog.session.session import Session
-from foldlog.storage import removal
+from foldlog.storage import journal, marks, removal
 from foldlog.storage.blobs import Reader
 from foldlog.storage.schema import durable, projection
 
@@ -551,3 +551,12 @@ def test_a_deletion_that_fails_changes_nothing(filled: foldlog.Store, monkeypatc
     monkeypatch.undo()
     filled.delete_session("demo")
     assert filled.verify().ok
+
+
+def test_what_is_deleted_is_not_taken_for_lost(filled: foldlog.Store) -> None:
+    assert marks.noted(filled.database, journal.find_stream(filled.database, "demo")) > 0
+    filled.delete_session("demo")
+    assert marks.lost(filled.database) == []
+    fill(filled, "demo", length=3)
+    assert marks.lost(filled.database) == []
+    assert marks.noted(filled.database, journal.find_stream(filled.database, "kept")) > 0
