@@ -11,7 +11,8 @@ import foldlog
 PROMISED = {
     "Store": [
         "start_session", "open_session", "resume_session", "fork_session", "view", "sessions", "events", "follow",
-        "usage", "tree", "final", "query", "sqlite_utils", "export", "verify", "backup", "checkpoint", "close",
+        "usage", "tree", "final", "query", "sqlite_utils", "export", "report", "verify", "backup", "checkpoint",
+        "close",
     ],
     "Session": [
         "id", "view", "store", "emit", "batch", "add_event", "add_message", "add_turn", "update_turn", "add_turn_id",

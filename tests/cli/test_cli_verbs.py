@@ -25,6 +25,8 @@ VERBS = {
     "export": ("export", "STORE", "made"),
     "backup": ("backup", "STORE", "made"),
     "upgrade": ("upgrade", "STORE"),
+    "report": ("report", "STORE", "demo", "-o", "made"),
+    "csv": ("csv", "STORE", "calls", "-o", "made"),
 }
 
 

@@ -27,7 +27,12 @@ def test_the_wheel_holds_the_package_and_its_migrations(wheel: Path) -> None:
     modules = {f"foldlog/{path.relative_to(ROOT / 'src/foldlog')}" for path in (ROOT / "src/foldlog").rglob("*.py")}
     migrations = {f"foldlog/migrations/{path.name}" for path in (ROOT / "migrations").glob("*.py")}
     versions = {f"foldlog/migrations/versions/{path.name}" for path in (ROOT / "migrations/versions").glob("*.py")}
-    assert modules | migrations | versions | {"foldlog/py.typed"} <= names
+    assets = {
+        f"foldlog/{path.relative_to(ROOT / 'src/foldlog')}"
+        for path in (ROOT / "src/foldlog/outlets/report/assets").iterdir()
+    }
+    assert len(assets) > 10
+    assert modules | migrations | versions | assets | {"foldlog/py.typed"} <= names
     assert not [name for name in names if name.startswith(("tests", "docs", "examples"))]
 
 

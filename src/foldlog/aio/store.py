@@ -297,6 +297,10 @@ class Store:
         """Write every session, or one and all below it, as JSON files; the paths written anew."""
         return await self._run(partial(self.sync.export, directory, session=session))
 
+    async def report(self, id: str, path: str | Path, *, format: str = "html") -> Path:
+        """Write one session, with all below it, as one file to look at; replaces what is at `path`."""
+        return await self._run(partial(self.sync.report, id, path, format=format))
+
     async def verify(self, *, deep: bool = True) -> "Report":
         """Check the journal, the blobs, and that folding gives what the tables say."""
         return await self._run(partial(self.sync.verify, deep=deep))

@@ -255,6 +255,22 @@ class Store(Reading):
 
         return export.export(self, checked_path(directory), session)
 
+    def report(self, id: str, path: str | Path, *, format: str = "html") -> Path:
+        """Write one session, with all below it, as one file to look at; replaces what is at `path`.
+
+        `format`: "html", a page that needs nothing but a browser; "markdown", the transcript; "mermaid", the
+        tree of sessions as a flowchart; "trace", turns and calls for Perfetto or chrome://tracing. A page
+        stays below 6 MB: it cuts long texts and bundles calls beyond 4,000, and says so. Returns the path.
+        Raises `UnknownSessionError`, or `StoreError` where something is in the way.
+
+        >>> with foldlog.new_state(folder / "report.db", id="demo") as session:
+        ...     session.store.report("demo", folder / "demo.html").name
+        'demo.html'
+        """
+        from foldlog.outlets import report  # noqa: PLC0415
+
+        return report.write(self, id, checked_path(path), format)
+
     def verify(self, *, deep: bool = True) -> "Report":
         """Check the journal, the blobs, and that folding gives what the tables say.
 

@@ -1,0 +1,69 @@
+"""Sessions that reports are tried on: a bit of everything, many calls, and texts that mean harm."""
+
+import foldlog
+
+# Whatever a text holds, it stays text.
+HOSTILE = (
+    "</script><script>document.title='pwned'</script><!-- <script> <img src=x onerror=\"document.title='pwned'\"> "
+    "javascript:alert(1) \u202egnp.exe\u202c \u200f\u2028\u2029 \x00\x1b[31m &lt;b&gt; ]]> "
+    "<svg/onload=alert(1)> {{data}} ```` | # `"
+)
+
+
+def fill_family(store: foldlog.Store) -> None:
+    """A session with two below it, one of which went wrong; known, partial and unknown numbers."""
+    with store.start_session(id="family", provider="acme", prompt="Count the words") as session:
+        session.add_message("system", "Answer briefly.")
+        with session.turn() as turn:
+            turn.message("user", "How many words?")
+            with turn.call("root", provider="acme", model="large") as call:
+                call.ok(
+                    usage={"input_tokens": 40, "output_tokens": 7, "total_tokens": 47, "cached_tokens": 3},
+                    cost={"usd": 0.1},
+                    response_ref=session.value_ref("I ask two others, " + "and more, " * 1000),
+                )
+            turn.message("assistant", "Asking two others.", call_id=call.id)
+            for number in (1, 2):
+                with session.start_child(turn_id=turn.id, query=f"part {number}") as child, child.turn() as below:
+                    with below.call("leaf", provider="acme", model="small") as leaf:
+                        leaf.ok(usage={"input_tokens": 10, "output_tokens": 2}, cost={"usd": 0.2})
+                    if number == 2:
+                        below.call("leaf", provider="other").__enter__().error("refused: needle in the hay")
+                    below.final(number)
+            times = {"started_at": "2026-11-22T10:00:00.000000Z", "ended_at": "2026-11-22T10:00:01.000000Z"}
+            turn.eval(code="print(1 / 0)", status="error", error="ZeroDivisionError", stdout="one\n", **times)
+            turn.message("observation", "ZeroDivisionError")
+            turn.final({"words": 4})
+        left = session.add_turn()
+        session.add_call("leaf", turn_id=left["id"], provider="acme", model="large")
+
+
+def fill_many(store: foldlog.Store, count: int, text: str = "fine") -> None:
+    """One session with very many calls, some of which went wrong."""
+    session = store.start_session(id="many")
+    last = f"2026-11-22T{count // 3600 % 24:02}:{count // 60 % 60:02}:{count % 60:02}.000000Z"
+    turn = session.add_turn(started_at="2026-11-22T00:00:00.000000Z", ended_at=last, status="final")
+    with session.batch():
+        for number in range(count):
+            at = f"2026-11-22T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}"
+            session.add_call(
+                "leaf", turn_id=turn["id"], model=f"m-{number % 3}",
+                started_at=f"{at}.000000Z", ended_at=f"{at}.900000Z",
+                status="error" if number % 1000 == 999 else "ok", query=text,
+                usage={"input_tokens": number, "output_tokens": 1} if number % 7 else None, cost={"usd": 0.1},
+            )  # fmt: skip
+    session.close()
+
+
+def fill_hostile(store: foldlog.Store) -> None:
+    """Every place that holds text holds the same bad one."""
+    with store.start_session(id="hostile", provider=HOSTILE, prompt=HOSTILE, more=HOSTILE) as session:
+        with session.turn() as turn:
+            turn.message("user", HOSTILE)
+            turn.message(HOSTILE, [{"type": "text", "text": HOSTILE}, {"type": "text", "text": "x" * 1_000_000}])
+            with turn.call("leaf", model=HOSTILE, provider=HOSTILE, query=HOSTILE, batch_id=HOSTILE) as call:
+                call.ok(usage={"input_tokens": 2**62}, response_ref=session.value_ref({HOSTILE: HOSTILE}))
+            turn.call(HOSTILE, model="javascript:document.title='pwned'").__enter__().error(HOSTILE)
+            turn.eval(code=HOSTILE, stdout=HOSTILE, status=HOSTILE, error={HOSTILE: [HOSTILE]})
+            turn.final({HOSTILE: HOSTILE})
+        session.mark_error(HOSTILE)
