@@ -43,6 +43,30 @@ def test_a_row_that_is_there_is_replaced(database: Database, writer: Any) -> Non
     assert read(database, "call") == [{"id": 1, "status": "ok"}]
 
 
+def test_a_row_that_moves_is_found_where_it_went_and_those_beside_it_where_they_were(
+    database: Database, writer: Any
+) -> None:
+    for turn_id, status in ((1, "running"), (2, "ok")):
+        rows = [row("call", 1, turn_id=turn_id, status=status), row("call", 2, turn_id=1, status=status)]
+        tables.write_rows(writer, "calls", rows)
+    found = writer.execute("SELECT id, turn_id, status FROM calls ORDER BY id").fetchall()
+    assert found == [(1, 2, "ok"), (2, 1, "ok")]
+    assert writer.execute("SELECT id FROM calls WHERE session_id = 'demo' AND turn_id = 1").fetchall() == [(2,)]
+
+
+def test_rows_that_stay_leave_the_indexes_alone(database: Database, writer: Any) -> None:
+    def write(status: str, ids: Any) -> int:
+        writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        writer.execute("BEGIN")
+        tables.write_rows(writer, "calls", [row("call", seq, turn_id=seq % 50, status=status) for seq in ids])
+        writer.execute("COMMIT")
+        pages: int = writer.execute("PRAGMA wal_checkpoint").fetchone()[1]
+        return pages
+
+    write("late", range(1, 2000))
+    assert write("fine", (100, 900, 1800)) == 3  # each row's own, none of the index by turn
+
+
 def test_numbers_and_names_are_ids_of_their_own(database: Database, writer: Any) -> None:
     rows = [row_columns("call", "demo", Entry({"id": row_id}, 1, 1, seq)) for seq, row_id in enumerate((1, "a", "0x1"))]
     tables.write_rows(writer, "calls", rows)

@@ -60,6 +60,7 @@ class Commits:
         waiters, self._new = self._new, []
         if not waiters:
             return
+        self._committer.hurry()
         try:
             self._thread.submit(self._commit, waiters)
         except RuntimeError:  # the store is being closed, which commits everything, or the interpreter ends

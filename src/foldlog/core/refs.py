@@ -52,7 +52,11 @@ def copy_value(value: Any) -> Any:
     """A copy of a decoded value that shares nothing mutable with it."""
     kind = type(value)
     if kind is dict:
-        return {key: (item if type(item) in _IMMUTABLE else copy_value(item)) for key, item in value.items()}
+        copied = value.copy()  # and then only what is not shared: most of a row is text and numbers
+        for key, item in value.items():
+            if type(item) not in _IMMUTABLE:
+                copied[key] = copy_value(item)
+        return copied
     if kind is list:
         return [item if type(item) in _IMMUTABLE else copy_value(item) for item in value]
     if kind is Ref:

@@ -24,7 +24,7 @@ from foldlog.storage.faults import concerns_all
 from foldlog.storage.journal import Stamped
 from foldlog.storage.sqlite import Database
 
-# A leader waits for the callers that the last commit let go no longer than that commit took, nor than this.
+# Who is to lead waits for the callers that the last commit let go no longer than that commit took, nor than this.
 _GATHER_S_MAX: Final = 0.001
 # How often those who wait look whether anybody leads. Only a signal makes that necessary.
 _LOOK_AGAIN_S: Final = 0.05
@@ -81,15 +81,18 @@ class Committer:
         # For gathering: how many callers there were at the last commit, how long it took, whether they are awaited.
         self._expected_count = 0
         self._commit_s = 0.0
-        self._gathered: threading.Lock | None = None
+        self._is_gathering = False
 
     def submit(self, append: Append) -> None:
         """Queue an append: its place here is its place in the journal. `wait` must follow."""
         with self._mutex:
             self._queue.append(append)
-            if self._gathered is not None and len(self._queue) >= self._expected_count:
-                gathered, self._gathered = self._gathered, None
-                gathered.release()
+
+    def hurry(self) -> None:
+        """Let who gathers go on if nobody is missing; for those who submit and leave the waiting to another."""
+        with self._mutex:
+            if self._is_gathering and self._leader is not None and len(self._queue) >= self._expected_count:
+                _wake(self._leader)
 
     def wait(self, append: Append) -> None:
         """Return when an append is durable, committing for everybody if nobody else does; one caller each.
@@ -104,6 +107,7 @@ class Committer:
                 if append.is_done and self._leader is not append:
                     break
         except BaseException:  # interrupted
+            append.turnstile = None
             if self._leader is append:
                 with self._lead:
                     self._settle_left_behind()
@@ -121,27 +125,43 @@ class Committer:
                 _wake(append)
 
     def _must_lead(self, append: Append) -> bool:
-        """Wait until an append is done (False), or until it is its caller's turn to lead."""
+        """Wait until an append is done (False), or until it is its caller's turn to lead.
+
+        Who is to lead gives those whom the last commit let go the moment they need to come back, and no
+        more; the last of them goes on in its place, being awake. Without that they come just too late for
+        the next commit, each time, and every second commit is nearly empty.
+        """
         while True:
             with self._mutex:
-                if self._leader is None and not append.is_done:
+                is_whole = len(self._queue) >= self._expected_count
+                if not append.is_done and (self._leader is None or (self._is_gathering and is_whole)):
                     self._leader = append
                 leader = self._leader
                 if leader is append:
-                    return True
-                if append.is_done:
+                    if is_whole or self._is_gathering:
+                        self._is_gathering = False
+                        append.turnstile = None
+                        return True
+                    self._is_gathering = True
+                elif append.is_done:
                     return False
                 turnstile = append.turnstile = _closed_lock()
-            while not turnstile.acquire(timeout=_LOOK_AGAIN_S):
-                if append.is_done or self._leader is append:
-                    break  # and was not woken
-                if self._leader is leader and not self._lead.locked():
-                    with self._mutex:
-                        self._leader = None if self._leader is leader else self._leader
-                    break  # it was to lead, and does not
-                leader = self._leader
-            if append.is_done and self._leader is not append:
-                return False
+            if leader is append:
+                turnstile.acquire(timeout=min(_GATHER_S_MAX, self._commit_s))
+            else:
+                self._sleep(append, turnstile, leader)
+
+    def _sleep(self, append: Append, turnstile: threading.Lock, leader: Append | None) -> None:
+        """Wait for whoever leads."""
+        while not turnstile.acquire(timeout=_LOOK_AGAIN_S):
+            if append.is_done or self._leader is append:
+                return  # and was not woken
+            if self._leader is leader and not self._lead.locked():
+                with self._mutex:
+                    if self._leader is leader:
+                        self._leader, self._is_gathering = None, False
+                return  # it was to lead, and does not
+            leader = self._leader
 
     # Leading.
 
@@ -149,17 +169,12 @@ class Committer:
         """Commit what is queued, tell everybody, and let one of those who came meanwhile lead next."""
         if self._group:
             self._settle_left_behind()
-        if 1 < self._expected_count > len(self._queue):
-            self._gather()
         with self._mutex:
             group = self._group = self._queue
             self._queue = []
-        if len(group) == 1:
-            self._commit(group)
-        else:
-            started = time.perf_counter()
-            self._commit(group)
-            self._commit_s = time.perf_counter() - started
+        started = time.perf_counter()
+        self._commit(group)
+        self._commit_s = time.perf_counter() - started
         self._release(group)
 
     def _settle_left_behind(self) -> None:
@@ -169,26 +184,11 @@ class Committer:
                 _fail([append], journal.interrupted(append.stamped[0].stream.session_id if append.stamped else None))
         self._release(self._group)
 
-    def _gather(self) -> None:
-        """Give those whom the last commit let go the moment they need to come back, and no more.
-
-        Without it they come just too late for the next commit, each time, and every second commit is
-        nearly empty.
-        """
-        gathered = _closed_lock()
-        with self._mutex:
-            if len(self._queue) >= self._expected_count:
-                return
-            self._gathered = gathered
-        gathered.acquire(timeout=min(_GATHER_S_MAX, self._commit_s))
-        with self._mutex:
-            self._gathered = None
-
     def _release(self, group: list[Append]) -> None:
         """Wake those whose appends are done, and the first of those who wait: it leads next."""
         with self._mutex:
             self._expected_count = len(group) + len(self._queue)
-            self._leader = None
+            self._leader, self._is_gathering = None, False
             waiting = [append for append in group if append.turnstile is not None]
             for append in self._queue:
                 if append.turnstile is not None:

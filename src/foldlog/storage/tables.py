@@ -17,20 +17,32 @@ from foldlog.storage.sqlite import driver_of
 
 
 @cache
-def _upsert(table: Table) -> str:
-    """`INSERT … ON CONFLICT DO UPDATE`, in the dialect that SQLite and PostgreSQL share."""
+def _upserts(table: Table) -> tuple[str, str]:
+    """`INSERT … ON CONFLICT DO UPDATE`: of rows that stay where indexes have them, and of any.
+
+    A column that is set has its indexes written, changed or not, and a page of each for every row. So the
+    first leaves indexed columns out, and rows in which one has changed untouched.
+    """
     columns = [column.name for column in table.columns]
     key = [column.name for column in table.primary_key]
-    changed = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
-    return (
+    indexed = {column.name for index in table.indexes for column in index.columns}
+    changed = [name for name in columns if name not in key]
+    insert = (
         f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join(f':{name}' for name in columns)}) "
-        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changed}"
+        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET"
     )
+    moved = [f"{name} = excluded.{name}" for name in changed]
+    staying = [f"{name} = excluded.{name}" for name in changed if name not in indexed]
+    same = [f"{table.name}.{name} IS excluded.{name}" for name in changed if name in indexed] or ["TRUE"]
+    return f"{insert} {', '.join(staying)} WHERE {' AND '.join(same)}", f"{insert} {', '.join(moved)}"
 
 
 def write_rows(connection: sqlite3.Connection, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Insert rows, or replace those whose key is there."""
-    connection.executemany(_upsert(projection.tables[table]), list(rows))
+    staying, moved = _upserts(projection.tables[table])
+    rows = list(rows)
+    if connection.executemany(staying, rows).rowcount < len(rows):
+        connection.executemany(moved, rows)
 
 
 def key_of(row: Mapping[str, Any]) -> Any:
