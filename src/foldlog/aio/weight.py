@@ -19,34 +19,32 @@ _NODES_MAX: Final = 1000
 _ATOMS: Final = frozenset({
     type(None), bool, int, float, dt.datetime, dt.date, dt.time, uuid.UUID, Decimal,
 })  # fmt: skip
+_GROUPS: Final = frozenset({dict, Ref, list, tuple, set, frozenset})
 
 
 def is_light(*values: Any) -> bool:
     """Whether values are cheap to encode, all together; what is not known to be is not."""
     chars = nodes = 0
-    todo = list(values)
-    while todo:
-        value = todo.pop()
-        kind = type(value)
-        if kind is str or kind is bytes:
-            chars += len(value)
-            if chars > _CHARS_MAX:
+    groups: list[Any] = [values]
+    while groups:
+        group = groups.pop()
+        nodes += len(group)
+        if nodes > _NODES_MAX:
+            return False
+        if isinstance(group, dict):
+            try:
+                chars += sum(map(len, group))
+            except TypeError:  # keys that are no text
                 return False
-        elif kind in _ATOMS:
-            pass
-        elif kind is dict or kind is Ref:
-            nodes += len(value)
-            if nodes > _NODES_MAX:
+            group = group.values()
+        for value in group:
+            kind = type(value)
+            if kind is str or kind is bytes:
+                chars += len(value)
+            elif kind in _GROUPS:
+                groups.append(value)
+            elif kind not in _ATOMS and not isinstance(value, enum.Enum | PurePath | BaseException):
                 return False
-            todo += value
-            todo += value.values()
-        elif kind is list or kind is tuple or kind is set or kind is frozenset:
-            nodes += len(value)
-            if nodes > _NODES_MAX:
-                return False
-            todo += value
-        elif isinstance(value, enum.Enum | PurePath | BaseException):
-            nodes += 1
-        else:
+        if chars > _CHARS_MAX:
             return False
     return True
