@@ -62,7 +62,7 @@ class IdList:
 
     def __init__(self, ids: list[Any] | None = None, *, derived: bool = True) -> None:
         self._ids: list[Any] = ids if ids is not None else []
-        self._known = set(self._ids)
+        self._known: set[Any] | None = None  # made when an id is looked up: most lists only grow
         self._read: Callable[[], list[Any]] | None = None
         self._lock: AbstractContextManager[Any] | None = None
         self.derived = derived
@@ -87,6 +87,8 @@ class IdList:
     def known(self) -> set[Any]:
         """The ids, to look them up; not to be changed."""
         self.read()
+        if self._known is None:
+            self._known = set(self._ids)
         return self._known
 
     def read(self) -> None:
@@ -101,7 +103,7 @@ class IdList:
             with self._lock:
                 if self._read is not None:
                     self._ids = first + self._ids
-                    self._known = set(self._ids)
+                    self._known = None
                     self._read = None
 
     def add(self, value: Any) -> None:
@@ -116,7 +118,8 @@ class IdList:
             self.add(value)
         else:
             self._ids.append(value)
-            self._known.add(value)
+            if self._known is not None:
+                self._known.add(value)
 
     def pin(self) -> None:
         """Keep the list as it is, whatever becomes of the rows."""
