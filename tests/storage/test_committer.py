@@ -148,6 +148,65 @@ def test_those_who_come_during_a_commit_share_the_next(
     assert {thread for append in appends for thread in append.settled_by} == {callers[0].ident}
 
 
+@pytest.fixture
+def awaited(committer: Committer, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Have so many callers be awaited for longer than any test may take, as after a slow commit for all of them."""
+
+    def expect(count: int) -> None:
+        monkeypatch.setattr("foldlog.storage.committer._GATHER_S_MAX", 2 * WAIT_S)
+        committer._expected_count, committer._commit_s = count, 2 * WAIT_S
+
+    return expect
+
+
+def test_the_last_of_those_who_are_awaited_commits_for_all(
+    committer: Committer, new_line: Any, commits: list[Any], awaited: Callable[[int], None]
+) -> None:
+    awaited(3)
+    appends = [Told(committer, line, [line.next()]) for line in map(new_line, "abc")]
+    callers = queued(committer, *appends[:2])
+    committer.submit(appends[2])
+    committer.wait(appends[2])
+    assert [caller.end() for caller in callers] == [None, None]
+    assert [len(stamped) for stamped in commits] == [3]
+    assert {thread for append in appends for thread in append.settled_by} == {threading.get_ident()}
+
+
+def test_one_who_awaits_others_is_told_that_nobody_is_missing(
+    committer: Committer, new_line: Any, commits: list[Any], awaited: Callable[[int], None]
+) -> None:
+    awaited(2)
+    first, second = (Told(committer, line, [line.next()]) for line in map(new_line, "ab"))
+    (caller,) = queued(committer, first)
+    committer.hurry()
+    assert not first.is_done
+    committer.submit(second)  # and leaves the waiting to somebody else
+    committer.hurry()
+    assert caller.end() is None
+    assert second.is_done
+    assert [len(stamped) for stamped in commits] == [2]
+
+
+def test_one_who_awaits_others_and_is_interrupted_leaves_nobody_waiting(
+    committer: Committer,
+    database: Database,
+    new_line: Any,
+    awaited: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    awaited(3)
+    first, second = (Told(committer, line, [line.next()]) for line in map(new_line, "ab"))
+    with monkeypatch.context() as patch:
+        patch.setattr("foldlog.storage.committer._closed_lock", Turnstile)
+        (interrupted,) = queued(committer, first)
+    (caller,) = queued(committer, second)
+    assert first.turnstile is not None
+    first.turnstile.release()
+    assert isinstance(interrupted.end(), Interrupted)
+    assert caller.end() is None
+    assert stored(database) == [("a", 1), ("b", 1)]
+
+
 def test_nothing_to_store_is_a_place_in_the_queue(
     committer: Committer, database: Database, line: Any, commits: list[Any]
 ) -> None:

@@ -150,6 +150,8 @@ class Committer:
                 turnstile.acquire(timeout=min(_GATHER_S_MAX, self._commit_s))
             else:
                 self._sleep(append, turnstile, leader)
+                if append.is_done and self._leader is not append:
+                    return False
 
     def _sleep(self, append: Append, turnstile: threading.Lock, leader: Append | None) -> None:
         """Wait for whoever leads."""

@@ -6,6 +6,7 @@ done by the session; what events mean is in `foldlog.core.fold`, how blobs are s
 `foldlog.storage.blobs`.
 """
 
+import itertools
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -148,7 +149,7 @@ class _Writing:
 
     def at_once(self, connection: sqlite3.Connection) -> None:
         """All rows in one statement, which is its own transaction."""
-        values = [value for event in self.stamped for value in _values(event)]
+        values = list(itertools.chain.from_iterable(map(_values, self.stamped)))
         try:
             connection.execute(_insert(len(self.stamped)), values)
         except sqlite3.IntegrityError:
