@@ -47,8 +47,14 @@ class LineAppend(Append):
         self._joined = joined
 
     def settle(self) -> None:
-        """Fold the events."""
-        self.line._settle(self._events)
+        """Fold the events; a reader sees all of a commit or nothing of it."""
+        line, events = self.line, self._events
+        if events:
+            with line._state:
+                for pending in events:
+                    line.view.carry_out(pending.change)
+                line._head = events[-1].head
+                line.pending.drop_through(line._head.event_id)
         if self._joined is not None:
             self._joined._settle_unseen()
 
@@ -176,15 +182,6 @@ class Line:
                 self._give_up(journal.interrupted(self.stream.session_id))
                 raise
         return append
-
-    def _settle(self, events: list[PendingEvent]) -> None:
-        """Fold committed events; a reader sees all of a commit or nothing of it."""
-        if events:
-            with self._state:
-                for pending in events:
-                    self.view.carry_out(pending.change)
-                self._head = events[-1].head
-                self.pending.drop_through(self._head.event_id)
 
     def _settle_unseen(self) -> None:
         """Go on from the first events of a session: they were folded before they were committed."""

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final
 from weakref import ref
 
-from foldlog.core.codec import decode, encode
+from foldlog.core.codec import encode
 from foldlog.core.errors import (
     FoldlogError,
     InvalidEventError,
@@ -27,7 +27,7 @@ from foldlog.core.fold import Event
 from foldlog.core.ids import check_event_type
 from foldlog.core.limits import ENVELOPE_NESTING, IDEMPOTENCY_KEY_CHARS_MAX
 from foldlog.core.view import View
-from foldlog.session.events import event_of, own_copy
+from foldlog.session.events import event_of
 from foldlog.session.host import Host
 from foldlog.session.line import Line, LineAppend
 from foldlog.storage import journal
@@ -292,12 +292,10 @@ class Recorder(Line):
         *,
         idempotency_key: str | None = None,
         expected_id: int | None = None,
-        for_user: bool = False,
     ) -> Event:
         """Check and stamp one event; it is committed when the outermost hold ends.
 
-        The event that is returned is shared with the fold: not to be changed, nor handed to users, unless
-        it was asked for `for_user`: then it is one for a user to keep.
+        The event that is returned is shared with the fold: not to be changed, nor handed to users.
         """
         check_event_type(event_type)
         if expected_id is not None and type(expected_id) is not int:
@@ -307,7 +305,7 @@ class Recorder(Line):
         if idempotency_key is not None:
             known = self._find_key(idempotency_key)
             if known is not None:
-                return own_copy(known) if for_user else known
+                return known
         if not _RESERVED.isdisjoint(fields):
             raise InvalidEventError(
                 f"{event_type}: id, type and at are given by the session",
@@ -320,12 +318,7 @@ class Recorder(Line):
             nesting_max=limits.nesting_max + ENVELOPE_NESTING,
             bytes_max=limits.event_bytes_max,
         )
-        event = self._stamp(event_type, encoded, idempotency_key, expected_id)
-        if not for_user:
-            return event
-        if encoded.refs:
-            return own_copy(event)  # its references keep what they bring along
-        return {**event, **decode(encoded.data)}  # the same, in less time
+        return self._stamp(event_type, encoded, idempotency_key, expected_id)
 
     def _find_key(self, idempotency_key: str) -> Event | None:
         if type(idempotency_key) is not str or not _KEY.fullmatch(idempotency_key):

@@ -17,7 +17,7 @@ from foldlog.core.errors import (
     NotSerializableError,
     UnknownRowError,
 )
-from foldlog.core.fold import Event
+from foldlog.core.fold import FOLDED_TYPES, Event
 from foldlog.core.ids import RowId, check_row_id, is_hash
 from foldlog.core.parts import split
 from foldlog.core.preview import project_value
@@ -78,9 +78,9 @@ class Verbs(ABC):
         (2, 'tool.started', 'grep')
         """
         with self._recorder.hold() as recorder:
-            return recorder.record(
-                type, fields, idempotency_key=idempotency_key, expected_id=expected_id, for_user=True
-            )
+            event = recorder.record(type, fields, idempotency_key=idempotency_key, expected_id=expected_id)
+        # Nobody else holds on to an annotation, but for one that is found again by its key.
+        return event if type not in FOLDED_TYPES and idempotency_key is None else own_copy(event)
 
     def add_event(self, type: str, /, **fields: Any) -> int:
         """Append an annotation: kept in the journal, changes no row; returns its event id."""

@@ -203,12 +203,23 @@ class Committer:
 
     def _commit(self, group: list[Append]) -> None:
         """Commit a group; where the events of one line are refused, the others' without them."""
-        error = self._store(group)
-        if error is None:
-            for append in group:
-                append.settle()
-                append.is_done = True
+        if len(group) == 1:
+            stamped, also = group[0].stamped, group[0].also
+        else:
+            stamped = [event for append in group for event in append.stamped]
+            also = _all([append.also for append in group if append.also is not None])
+        try:
+            if stamped or also is not None:
+                journal.append(self._database, stamped, also)
+        except FoldlogError as error:
+            self._sort_out(group, error)
             return
+        for append in group:
+            append.settle()
+            append.is_done = True
+
+    def _sort_out(self, group: list[Append], error: FoldlogError) -> None:
+        """Fail those whom an error concerns, and commit the others."""
         lines = list({id(append.line): append.line for append in group}.values())
         for line in lines:
             own = [append for append in group if append.line is line]
@@ -216,20 +227,6 @@ class Committer:
                 _fail(own, error if len(lines) == 1 else journal.in_words_of(error, own[0].stamped))
             else:
                 self._commit(own)
-
-    def _store(self, group: list[Append]) -> FoldlogError | None:
-        if len(group) == 1:
-            stamped, also = group[0].stamped, group[0].also
-        else:
-            stamped = [event for append in group for event in append.stamped]
-            also = _all([append.also for append in group if append.also is not None])
-        if not stamped and also is None:
-            return None
-        try:
-            journal.append(self._database, stamped, also)
-        except FoldlogError as error:
-            return error
-        return None
 
 
 def _fail(own: list[Append], error: FoldlogError) -> None:
