@@ -23,7 +23,9 @@ from sqlalchemy.dialects import sqlite
 import foldlog
 import foldlog.aio
 from foldlog.outlets.deletion import Deletion
-from foldlog.outlets.verify import Problem, Report
+from foldlog.outlets.doctor import Diagnosis, Finding
+from foldlog.outlets.findings import Problem, Report, SetApart
+from foldlog.outlets.repair import Repairs
 from foldlog.session.scopes import CallScope, TurnScope
 from foldlog.storage.migrate import schema_statements
 from foldlog.storage.schema import APPLICATION_ID, SCHEMA_NUMBER, durable, projection
@@ -51,7 +53,9 @@ AIO_INTERNAL: Final = frozenset(
     {"owner", "turn_of", "check_loop", "in_turn", "breathe", "record", "run", "send", "throw"}
 )
 
-HANDED_OUT: Final = (TurnScope, CallScope, RecordedEvent, Report, Problem, Deletion)
+HANDED_OUT: Final = (
+    TurnScope, CallScope, RecordedEvent, Report, Problem, SetApart, Repairs, Diagnosis, Finding, Deletion
+)  # fmt: skip
 
 
 # api.md
@@ -122,7 +126,7 @@ def _line(found: object) -> str:
 
 def _class(kind: type) -> list[str]:
     parts = [f"### {kind.__name__}"]
-    if kind.__module__.endswith(("config", "limits", "verify", "deletion")):
+    if kind.__module__.endswith(("config", "limits", "findings", "repair", "doctor", "deletion")):
         parts.append(_code(f"{kind.__name__}{_signature(kind)}"))
     parts += _doc(kind)
     for name, member in _members(kind):

@@ -27,6 +27,7 @@ VERBS = {
     "upgrade": ("upgrade", "STORE"),
     "report": ("report", "STORE", "demo", "-o", "made"),
     "csv": ("csv", "STORE", "calls", "-o", "made"),
+    "repair": ("repair", "STORE"),
 }
 
 

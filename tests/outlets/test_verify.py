@@ -3,6 +3,8 @@
 import hashlib
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 import pytest
 
 import foldlog
+from damaged_stores import blot, make, pages_of
+from foldlog.storage.schema import TRIGGERS
 
 
 @pytest.fixture
@@ -29,6 +33,8 @@ def change(path: Path, *statements: str) -> None:
     connection.execute("DROP TRIGGER events_refuse_delete")
     for statement in statements:
         assert connection.execute(statement).rowcount > 0, statement
+    for trigger in TRIGGERS.values():
+        connection.execute(trigger)
     connection.commit()
     connection.close()
 
@@ -213,3 +219,188 @@ def test_an_export_follows_no_symlink(made: Path, tmp_path: Path, make: Callable
         store.export(tmp_path / "files")
     assert not (tmp_path / "elsewhere").exists()
     assert not (tmp_path / "session.json").exists()
+
+
+# What else is looked at.
+
+
+def test_the_index_that_readers_use_is_held_to_the_rows(made: Path) -> None:
+    # A page of the index of events, with one entry less: SQLite itself sees it only when it looks at everything.
+    data = bytearray(made.read_bytes())
+    start = (pages_of(made, "sqlite_autoindex_events_1")[0] - 1) * 4096
+    count = int.from_bytes(data[start + 3 : start + 5], "big")
+    data[start + 3 : start + 5] = (count - 1).to_bytes(2, "big")
+    made.write_bytes(data)
+    assert any("the index that readers use" in problem.what for problem in problems(made, deep=False))
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("INSERT INTO streams (id) VALUES ('empty')", "the session has no events"),
+        (
+            "INSERT INTO final SELECT 'gone', status, 0, 0, 0, 0, 0, 0, 0, data FROM final LIMIT 1",
+            "'gone', which is not",
+        ),
+        ("DELETE FROM streams WHERE id = 'demo/child-0001'", "of no session"),
+        ("UPDATE blobs SET bytes = bytes + 1", "is said to have"),
+        ("INSERT INTO blobs VALUES ('sha256:' || hex(zeroblob(32)), 1, x'31')", "is damaged"),
+        (
+            f"INSERT INTO blobs VALUES ('sha256:{hashlib.sha256(b'1').hexdigest()}', 1, x'31')",
+            "that no event refers to",
+        ),
+        ("UPDATE events SET event_id = 4000 WHERE event_id = 5 AND session_key = 1", "id"),
+    ],
+)
+def test_rows_that_lead_nowhere_are_found(made: Path, statement: str, what: str) -> None:
+    change(made, statement)
+    found = problems(made)
+    assert any(what in problem.what for problem in found), found
+
+
+def test_progress_goes_from_nothing_to_all(made: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    with foldlog.open(made, read_only=True) as store:
+        store.verify(progress=lambda done, total: seen.append((done, total)))
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert seen[-1][0] == seen[-1][1] > 0
+
+
+def test_a_page_gone_bad_is_stepped_over(path: Path) -> None:
+    make(path)
+    blot(path, pages_of(path, "events")[4])
+    found = problems(path)
+    lost = [problem for problem in found if problem.what.startswith("the table events: rows")]
+    assert len(lost) == 1
+    assert lost[0].position is not None
+    assert any(problem.session == "demo" and "missing" in problem.what for problem in found)
+    assert not any(problem.session == "other" for problem in found)
+
+
+WRITER = """
+import sys, foldlog
+with foldlog.open(sys.argv[1], config=foldlog.Config(durability="normal")) as store:
+    print("open", flush=True)
+    number = 0
+    while True:
+        with store.start_session() as session:
+            values = []
+            for _ in range(20):
+                number += 1
+                values.append({"n": number, "text": f"{number} " * 500})
+                session.add_call("leaf", status="ok", request_ref=session.value_ref(values))
+            session.start_child(query="x").close()
+            session.checkpoint()
+"""
+CHECKPOINTER = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
+while True:
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    time.sleep(0.02)
+"""
+
+
+def test_no_false_alarm_while_another_process_writes(made: Path, tmp_path: Path) -> None:
+    processes = []
+    try:
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(made)], stdout=subprocess.PIPE, text=True)
+        processes.append(writer)
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "open\n"
+        processes.append(subprocess.Popen([sys.executable, "-c", CHECKPOINTER, str(made)]))
+        counts = []
+        with foldlog.open(made, read_only=True) as store:
+            for deep in (True, False, True, True):
+                report = store.verify(deep=deep)
+                assert report.ok, str(report)
+                counts.append(report.event_count)
+            store.export(tmp_path / "files")
+            report = store.verify(exported=tmp_path / "files")
+            assert report.ok, str(report)
+        assert all(process.poll() is None for process in processes)
+        assert counts[-1] > counts[0]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate(timeout=60)
+    assert problems(made) == []
+
+
+# Exported files.
+
+
+@pytest.fixture
+def exported(made: Path, tmp_path: Path) -> Path:
+    with foldlog.open(made, read_only=True) as store:
+        store.export(tmp_path / "files")
+    return tmp_path / "files"
+
+
+def problems_of_files(path: Path, folder: Path) -> list[str]:
+    with foldlog.open(path, read_only=True) as store:
+        return [problem.what for problem in store.verify(exported=folder).problems]
+
+
+def test_an_export_may_be_older_than_the_journal(made: Path, exported: Path) -> None:
+    assert problems_of_files(made, exported) == []
+    with foldlog.open(made) as store:
+        with store.open_session("demo") as session:
+            session.update_status("running")
+            session.add_message("user", "more")
+        with store.open_session("demo/child-0001") as child:
+            child.add_message("user", "more")
+        with store.start_session(id="not-exported") as other:
+            other.add_event("note")
+    assert problems_of_files(made, exported) == []
+    with foldlog.open(made, read_only=True) as store:
+        store.export(exported, session="demo/child-0001")
+    assert problems_of_files(made, exported) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("events.jsonl", "line 1 is not event 1"),
+        ("messages.jsonl", "is not what the journal folds to"),
+        ("session.json", "is not what the journal folds to"),
+        ("usage.json", "is not what the journal gives"),
+        ("tree.json", "is not what the journal gives"),
+    ],
+)
+def test_a_changed_file_is_found(made: Path, exported: Path, name: str, what: str) -> None:
+    file = exported / "demo" / name
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"demo", b"demp", 1).replace(b"hi", b"ho", 1).replace(b"3", b"4"))
+    assert any(what in found for found in problems_of_files(made, exported))
+    file.unlink()
+    assert any("is missing" in found for found in problems_of_files(made, exported))
+    file.symlink_to(made)
+    assert any("no regular file" in found for found in problems_of_files(made, exported))
+    file.unlink()
+    file.write_bytes(whole)
+    assert problems_of_files(made, exported) == []
+
+
+def test_exported_blobs_and_lines_beyond_the_journal(made: Path, exported: Path) -> None:
+    blob = next((exported / "demo" / "blobs").iterdir())
+    blob.write_bytes(b"1")
+    assert any("does not have the hash" in found for found in problems_of_files(made, exported))
+    blob.unlink()
+    assert any(f"{blob.name} is missing" in found for found in problems_of_files(made, exported))
+    events = exported / "demo" / "children" / "child-0001" / "events.jsonl"
+    events.write_bytes(events.read_bytes() * 2)
+    assert any("goes on after the journal" in found for found in problems_of_files(made, exported))
+
+
+def test_the_export_folder_of_the_settings_is_looked_at(path: Path, tmp_path: Path) -> None:
+    config = foldlog.Config(durability="normal", export_dir=tmp_path / "files")
+    with foldlog.open(path, config=config) as store:
+        with store.start_session(id="demo") as session:
+            session.add_message("user", "hi")
+            assert store.verify().ok  # as it is being written
+        assert store.verify().exported_count == 1
+        (tmp_path / "files" / "demo" / "messages.jsonl").write_text("")
+        assert not store.verify().ok
+        with pytest.raises(foldlog.StoreError, match="no folder"):
+            store.verify(exported=tmp_path / "nowhere")

@@ -18,9 +18,10 @@ from foldlog.core.errors import MissingBlobError
 from foldlog.core.parts import pack, unpack
 from foldlog.core.refs import Ref
 from foldlog.storage import blobs
-from foldlog.storage.blobs import Reader, check_pieces
+from foldlog.storage.blob_check import check_pieces
+from foldlog.storage.blobs import Reader
 from foldlog.storage.journal import append
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import Database, driver_of
 
 Put = Callable[[Any], Ref]
 
@@ -67,7 +68,7 @@ def counts(database: Database) -> tuple[int, int, int]:
 
 def problems(database: Database) -> list[str]:
     with database.read() as connection:
-        return list(check_pieces(connection))
+        return list(check_pieces(driver_of(connection)))
 
 
 def change(path: Path, *statements: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from foldlog.core.errors import StoreBusyError, StoreError
-from foldlog.storage import journal
+from foldlog.storage import event_feed, journal
 from foldlog.storage.gate import Gate
 from foldlog.storage.sqlite import Database
 
@@ -179,7 +179,7 @@ def test_a_reader_makes_and_locks_nothing(new_database: Callable[..., Database],
         one.unlink()
     beside.rmdir()
     reader = new_database(read_only=True)
-    assert len(list(journal.read_feed(reader))) == 1
+    assert len(list(event_feed.read_feed(reader))) == 1
     reader.close()
     assert not beside.exists()
     assert not path.with_name(f"{path.name}-marks").exists()
@@ -190,7 +190,7 @@ def test_a_reader_does_not_wait_for_who_holds_it(
 ) -> None:
     journal.append(new_database(), [line.next()])
     with new_gate().held():
-        assert len(list(journal.read_feed(new_database(read_only=True)))) == 1
+        assert len(list(event_feed.read_feed(new_database(read_only=True)))) == 1
 
 
 def test_a_handle_that_is_not_let_in_closes_all_the_same(

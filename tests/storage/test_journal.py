@@ -19,7 +19,7 @@ from foldlog.core.errors import (
     StoreError,
     UnknownSessionError,
 )
-from foldlog.storage import blobs, journal
+from foldlog.storage import blobs, event_feed, journal
 from foldlog.storage.journal import Stream, append
 from foldlog.storage.sqlite import Database
 
@@ -46,7 +46,7 @@ def key(database: Database, session_id: str = "demo") -> int | None:
 def test_what_is_appended_is_read_back(database: Database, line: Any) -> None:
     stamped = line.next({"text": "é"}, key="once")
     append(database, [stamped])
-    (found,) = journal.read_feed(database)
+    (found,) = event_feed.read_feed(database)
     assert found == (
         1, "demo", 1, "note", stamped.at, stamped.data.decode(), stamped.digest, stamped.chain, "once",
     )  # fmt: skip
@@ -69,7 +69,7 @@ def test_another_handle_sees_an_event_as_soon_as_it_is_appended(new_database: An
 def test_events_of_several_sessions_are_committed_together(database: Database, new_line: Any) -> None:
     left, right = new_line("left"), new_line("right")
     append(database, [left.next(), right.next(), left.next()])
-    assert [(one.session_id, one.event_id) for one in journal.read_feed(database)] == [
+    assert [(one.session_id, one.event_id) for one in event_feed.read_feed(database)] == [
         ("left", 1), ("right", 1), ("left", 2),
     ]  # fmt: skip
 
@@ -343,7 +343,7 @@ def test_a_reference_to_a_blob_that_is_there_needs_no_body(database: Database, l
 def test_a_stream_of_any_length_is_read_whole_over_its_pages(database: Database, line: Any, length: int) -> None:
     append(database, [line.next() for _ in range(length + 1)])
     assert ids(database) == list(range(1, length + 2))
-    assert [one.position for one in journal.read_feed(database)] == list(range(1, length + 2))
+    assert [one.position for one in event_feed.read_feed(database)] == list(range(1, length + 2))
 
 
 def test_a_stream_is_read_after_one_event_and_through_another(database: Database, line: Any) -> None:
@@ -383,7 +383,7 @@ def test_a_reader_does_not_hold_the_log_while_it_waits(database: Database, line:
 
 def test_events_appended_while_the_feed_is_read_are_in_its_later_pages(database: Database, line: Any) -> None:
     append(database, [line.next() for _ in range(1000)])
-    feed = journal.read_feed(database)
+    feed = event_feed.read_feed(database)
     next(feed)
     append(database, [line.next()])
     assert sum(1 for _ in feed) == 1000
@@ -394,7 +394,7 @@ def test_the_feed_is_by_position_after_one_and_of_what_is_asked_for(database: Da
     append(database, [left.next(kind="a"), right.next(kind="a"), left.next(kind="b"), right.next(kind="c")])
 
     def positions(**where: Any) -> list[int]:
-        return [one.position for one in journal.read_feed(database, **where)]
+        return [one.position for one in event_feed.read_feed(database, **where)]
 
     assert positions() == [1, 2, 3, 4]
     assert positions(after=2) == [3, 4]
@@ -448,7 +448,7 @@ def test_many_threads_append_each_their_own_session(database: Database, new_line
     for thread in threads:
         thread.join()
     assert [ids(database, f"s{number}") for number in range(4)] == [list(range(1, 26))] * 4
-    assert [one.position for one in journal.read_feed(database)] == list(range(1, 101))
+    assert [one.position for one in event_feed.read_feed(database)] == list(range(1, 101))
 
 
 def test_two_handles_that_write_different_sessions_do_not_get_in_each_others_way(
@@ -483,4 +483,4 @@ def test_a_damaged_page_is_reported_as_damage(new_database: Any, path: Path, lin
         content[page * 4096 : page * 4096 + 4096] = b"\xff" * 4096
     path.write_bytes(content)
     with pytest.raises(CorruptJournalError):
-        list(journal.read_feed(new_database(read_only=True)))
+        list(event_feed.read_feed(new_database(read_only=True)))

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from foldlog.core.errors import UpgradeError
-from foldlog.storage import journal, migrate, sqlite
+from foldlog.storage import event_feed, migrate, sqlite
 from foldlog.storage.schema import APPLICATION_ID, REVISION, SCHEMA_NUMBER, durable, projection
 from foldlog.storage.sql_views import SQL_VIEWS
 from foldlog.storage.sqlite import Database
@@ -109,7 +109,7 @@ def upgrade(database: Database) -> None:
 def test_an_old_store_is_upgraded_in_place(old: Database, path: Path) -> None:
     upgrade(old)
     assert sqlite.probe(path) == SCHEMA_NUMBER
-    assert [(one.event_id, one.data, one.idempotency_key) for one in journal.read_feed(old)] == [
+    assert [(one.event_id, one.data, one.idempotency_key) for one in event_feed.read_feed(old)] == [
         (1, "{}", None), (2, "{}", None),
     ]  # fmt: skip
 

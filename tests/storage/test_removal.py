@@ -10,8 +10,8 @@ from foldlog.core.codec import encode
 from foldlog.core.errors import UnknownSessionError
 from foldlog.core.parts import split
 from foldlog.core.refs import Ref, hash_name
-from foldlog.storage import blobs, journal, removal
-from foldlog.storage.sqlite import Database
+from foldlog.storage import blob_check, blobs, journal, removal
+from foldlog.storage.sqlite import Database, driver_of
 
 
 def ref(value: Any) -> Ref:
@@ -64,7 +64,7 @@ def test_the_pieces_that_others_use_stay(database: Database) -> None:
     assert delete(database, "a").blob_count == 1
     assert blobs.read(database, kept["hash"]) == kept.body
     with database.read() as connection:
-        assert list(blobs.check_pieces(connection)) == []
+        assert list(blob_check.check_pieces(driver_of(connection))) == []
     delete(database, "b")
     assert ask(database, "SELECT (SELECT count(*) FROM parts) + (SELECT count(*) FROM lists)") == [(0,)]
 
@@ -77,7 +77,7 @@ def test_a_list_that_others_go_on_from_stays(database: Database, growing: bool) 
     assert delete(database, "a").blob_count == len(lengths)
     assert blobs.read(database, kept["hash"]) == kept.body
     with database.read() as connection:
-        assert list(blobs.check_pieces(connection)) == []
+        assert list(blob_check.check_pieces(driver_of(connection))) == []
 
 
 def test_a_value_that_damaged_data_still_names_stays(database: Database) -> None:

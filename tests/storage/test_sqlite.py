@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from foldlog.core.errors import FoldlogError, NotAStoreError, StoreBusyError, StoreClosedError, StoreError
-from foldlog.storage import journal, migrate
+from foldlog.storage import event_feed, journal, migrate
 from foldlog.storage import sqlite as sqlite_module
 from foldlog.storage.schema import APPLICATION_ID, SCHEMA_NUMBER
 from foldlog.storage.sqlite import Database, check_file, create, driver_of, probe
@@ -305,7 +305,7 @@ def _fork_with_threads() -> int:
 def test_a_read_only_handle_reads_and_does_not_write(new_database: Callable[..., Database], line: Any) -> None:
     journal.append(new_database(), [line.next()])
     database = new_database(read_only=True)
-    assert [one.event_id for one in journal.read_feed(database)] == [1]
+    assert [one.event_id for one in event_feed.read_feed(database)] == [1]
     with pytest.raises(StoreError, match="read-only"), database.write():
         raise AssertionError
     with pytest.raises(StoreError, match="read-only"), database.transaction():
@@ -340,7 +340,7 @@ def test_a_closed_handle_says_so(database: Database) -> None:
 
 def test_a_reader_whose_store_is_closed_under_it_is_told(database: Database, line: Any) -> None:
     journal.append(database, [line.next() for _ in range(1001)])
-    feed = journal.read_feed(database)
+    feed = event_feed.read_feed(database)
     next(feed)
     database.close()
     with pytest.raises(StoreClosedError):
@@ -385,7 +385,7 @@ def test_forking_leaves_the_parents_handle_usable(database: Database, line: Any)
         os._exit(0)
     os.waitpid(child, 0)
     journal.append(database, [line.next()])
-    assert len(list(journal.read_feed(database))) == 1
+    assert len(list(event_feed.read_feed(database))) == 1
 
 
 def test_no_driver_error_leaves_a_read(database: Database) -> None:

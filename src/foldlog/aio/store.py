@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     import sqlite_utils
 
     from foldlog.outlets.deletion import Deletion
-    from foldlog.outlets.verify import Report
+    from foldlog.outlets.findings import Report
+    from foldlog.outlets.repair import Repairs
+    from foldlog.outlets.verify import Progress
 
 T = TypeVar("T")
 
@@ -301,9 +303,22 @@ class Store:
         """Write one session, with all below it, as one file to look at; replaces what is at `path`."""
         return await self._run(partial(self.sync.report, id, path, format=format))
 
-    async def verify(self, *, deep: bool = True) -> "Report":
-        """Check the journal, the blobs, and that folding gives what the tables say."""
-        return await self._run(partial(self.sync.verify, deep=deep))
+    async def verify(
+        self,
+        *,
+        deep: bool = True,
+        exported: str | Path | None = None,
+        progress: "Progress | None" = None,
+    ) -> "Report":
+        """Check the file, the journal, the blobs, and that folding gives what the tables say.
+
+        `progress` is called in a worker thread.
+        """
+        return await self._run(partial(self.sync.verify, deep=deep, exported=exported, progress=progress))
+
+    async def repair(self, *, progress: "Progress | None" = None) -> "Repairs":
+        """Make the tables anew from the journal, and set damaged events apart so that all others can be read."""
+        return await self._run(partial(self.sync.repair, progress=progress))
 
     async def backup(self, path: str | Path) -> None:
         """Copy the store to a new file while it is in use: complete, checked, and only then named `path`."""

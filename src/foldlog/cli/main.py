@@ -1,7 +1,7 @@
 """The entry point: the group of verbs, and what becomes of errors.
 
-It knows no verb's work: those are in a module per group (`stores`, `removing`, `reporting`, `demo`), each with a
-`COMMANDS` to be listed here. Data goes to stdout, talk to stderr. Exit 0: done; 1: failed, not found, problems; 2:
+It knows no verb's work: those are in a module per group (`stores`, `removing`, `reporting`, `care`, `demo`), each with
+a `COMMANDS` to be listed here. Data goes to stdout, talk to stderr. Exit 0: done; 1: failed, not found, problems; 2:
 usage.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import click
 
 from foldlog._version import __version__
-from foldlog.cli import demo, removing, reporting, stores
+from foldlog.cli import care, demo, removing, reporting, stores
 from foldlog.cli.output import shown
 from foldlog.core.errors import FoldlogError
 
@@ -33,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (*demo.COMMANDS, *stores.COMMANDS, *removing.COMMANDS, *reporting.COMMANDS):
+for command in (*demo.COMMANDS, *stores.COMMANDS, *removing.COMMANDS, *reporting.COMMANDS, *care.COMMANDS):
     cli.add_command(command)
 
 

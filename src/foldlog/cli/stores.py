@@ -1,12 +1,10 @@
-"""Verbs over a whole store: ls, verify, export, backup, upgrade.
+"""Verbs over a whole store: ls, export, backup, upgrade. Those that look after it are in `foldlog.cli.care`.
 
 All but upgrade open the store read-only and make nothing but what they are asked for. The work itself is
 the store's (`foldlog.store`, `foldlog.outlets`); errors become lines in `foldlog.cli.main`.
 """
 
-import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,8 +26,8 @@ LEFT JOIN session_usage ON session_usage.session_id = sessions.session_id
 ORDER BY roots.created_at, sessions.root_id, sessions.session_id
 """
 
-_store = click.argument("store_path", metavar="STORE", type=click.Path(path_type=Path))
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+store_argument = click.argument("store_path", metavar="STORE", type=click.Path(path_type=Path))
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
 def open_to_read(path: Path) -> Store:
@@ -38,8 +36,8 @@ def open_to_read(path: Path) -> Store:
 
 
 @click.command()
-@_store
-@_json
+@store_argument
+@json_option
 def ls(store_path: Path, *, as_json: bool) -> None:
     """List the sessions of a store.
 
@@ -52,7 +50,7 @@ def ls(store_path: Path, *, as_json: bool) -> None:
     with open_to_read(store_path) as store:
         rows = list(store.query(_SESSIONS))
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     elif rows:
         table([_listed(row) for row in rows], indent="")
     else:
@@ -67,31 +65,7 @@ def _listed(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @click.command()
-@_store
-@click.option("--quick", is_flag=True, help="Check the file and the journal only, not values, tables and blobs.")
-@_json
-def verify(store_path: Path, *, quick: bool, as_json: bool) -> None:
-    """Check that a store says what it said.
-
-    Every event's digest and chain, every blob's hash, and that folding the journal gives what the tables
-    say. Changes nothing; exit 1 where something is wrong.
-
-    \b
-    Example:   foldlog verify history.db
-    """
-    with open_to_read(store_path) as store:
-        report = store.verify(deep=not quick)
-    if as_json:
-        _print_json({"ok": report.ok, **dataclasses.asdict(report)})
-    else:
-        for line in str(report).splitlines():
-            click.echo(shown(line))
-    if not report.ok:
-        sys.exit(1)
-
-
-@click.command()
-@_store
+@store_argument
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.argument("session", required=False)
 def export(store_path: Path, directory: Path, session: str | None) -> None:
@@ -112,7 +86,7 @@ def export(store_path: Path, directory: Path, session: str | None) -> None:
 
 
 @click.command()
-@_store
+@store_argument
 @click.argument("path", type=click.Path(path_type=Path))
 def backup(store_path: Path, path: Path) -> None:
     """Copy a store, in use or not, to a new file.
@@ -128,7 +102,7 @@ def backup(store_path: Path, path: Path) -> None:
 
 
 @click.command()
-@_store
+@store_argument
 def upgrade(store_path: Path) -> None:
     """Bring an older store up to date.
 
@@ -149,8 +123,9 @@ def upgrade(store_path: Path) -> None:
         click.echo(f"schema {before} upgraded to {SCHEMA_NUMBER}")
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
     click.echo(json.dumps(value, indent=2))
 
 
-COMMANDS: Final = (ls, verify, export, backup, upgrade)
+COMMANDS: Final = (ls, export, backup, upgrade)

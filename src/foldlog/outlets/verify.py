@@ -1,246 +1,231 @@
 """Verification: does the store still say what it said, and do the tables say what the journal folds to.
 
 Reads everything it can and reports what it cannot, with positions; it raises nothing for damage. It
-changes nothing.
+changes nothing. Here is the order of things; the looking is done in `verify_file` (the file as SQLite
+sees it, the schema), `ledger` (digests, the chain, ids), `verify_tables` (folding, tables, documents),
+`verify_blobs` and `verify_export`.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldlog.core.chain import digest_of, first_chain, next_chain
-from foldlog.core.codec import decode
-from foldlog.core.errors import FoldlogError, MissingBlobError
-from foldlog.core.fold import advance
-from foldlog.core.refs import Ref
-from foldlog.core.view import View
+from foldlog.core.errors import FoldlogError
+from foldlog.core.fold import Event
 from foldlog.outlets import deletion
 from foldlog.outlets.export import refs_in
-from foldlog.session import checkpoint
-from foldlog.session.events import event_of
+from foldlog.outlets.findings import REBUILD, REPAIR, SAVE, Problem, Report, SetApart
+from foldlog.outlets.ledger import COLUMNS, Journal, Ledger, read_journal
+from foldlog.outlets.verify_blobs import Blobs
+from foldlog.outlets.verify_export import check_exported
+from foldlog.outlets.verify_file import check_file, check_schema
+from foldlog.outlets.verify_tables import Folding, check_session
 from foldlog.session.replaying import collector_resting
-from foldlog.storage import journal, tables
-from foldlog.storage.blobs import Reader, check_pieces
-from foldlog.storage.journal import StoredEvent, Stream
+from foldlog.storage import marks, rows_left, tables
+from foldlog.storage.damage import fetch
+from foldlog.storage.faults import DRIVER_ERRORS, translated
+from foldlog.storage.journal import StoredEvent
+from foldlog.storage.rows_left import Lost, lenient
 
 if TYPE_CHECKING:
     from foldlog.store.store import Store
 
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong: where (a journal position, a session), what, and what to do."""
-
-    position: int | None
-    session: str | None
-    what: str
-    hint: str
+Progress = Callable[[int, int], None]
 
 
-@dataclass(slots=True)
-class Report:
-    """What `verify` found; true when nothing is wrong.
-
-    >>> bool(Report())
-    True
-    """
-
-    problems: list[Problem] = field(default_factory=list)
-    session_count: int = 0
-    event_count: int = 0
-    blob_count: int = 0
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
-
-    def __bool__(self) -> bool:
-        return self.ok
-
-    def __str__(self) -> str:
-        counts = ", ".join((
-            _plural(self.session_count, "session"), _plural(self.event_count, "event"), _plural(self.blob_count, "blob")
-        ))  # fmt: skip
-        if self.ok:
-            return f"ok: {counts}"
-        lines = [
-            f"  {'' if problem.position is None else f'position {problem.position}: '}"
-            f"{'' if problem.session is None else f'session {problem.session}: '}{problem.what} (hint: {problem.hint})"
-            for problem in self.problems
-        ]
-        return "\n".join([f"{_plural(len(self.problems), 'problem')} in {counts}:", *lines])
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
-
-
-_RESTORE = "restore a backup, or export what can still be read"
-_REBUILD = "the journal is whole, store.view(id, at=<its last event>) reads it alone; a backup brings its tables back"
-
-
-def verify(store: "Store", *, deep: bool = True) -> Report:
+def verify(
+    store: "Store", *, deep: bool = True, exported: Path | None = None, progress: Progress | None = None
+) -> Report:
     """Check a store; see `Store.verify`."""
-    report = Report()
-    _check_file(store, report, "integrity_check" if deep else "quick_check")
+    connection = store.database.new_reader()
     try:
-        session_ids = journal.stream_ids(store.database)
-    except FoldlogError as error:
-        report.problems.append(Problem(None, None, error.message, _RESTORE))
-        return report
-    reader, seen = Reader(store.database), set[str]()
-    for session_id in session_ids:
-        report.session_count += 1
-        try:
-            with collector_resting():
-                _Check(store, report, session_id, reader, seen, deep=deep).run()
-        except FoldlogError as error:
-            report.problems.append(Problem(getattr(error, "position", None), session_id, error.message, _RESTORE))
-    _check_blobs(store, report, reader, seen, deep=deep)
-    _check_deletions(store, report)
-    return report
-
-
-def _check_deletions(store: "Store", report: Report) -> None:
-    """What is gone was deleted, and what was deleted is gone."""
-    for position, what in deletion.check(store.database):
-        report.problems.append(Problem(position, None, what, _RESTORE))
-
-
-def _check_file(store: "Store", report: Report, check: str) -> None:
-    reader = store.database.new_reader()
-    try:
-        for (line,) in reader.execute(f"PRAGMA {check}(100)"):
-            if line != "ok":
-                report.problems.append(Problem(None, None, f"SQLite: {line}", _RESTORE))
-    except sqlite3.Error as error:
-        report.problems.append(Problem(None, None, f"SQLite cannot check the file: {error}", _RESTORE))
+        with translated(f"verifying {store.path}"):
+            return _Verification(store, lenient(connection), progress, deep=deep).run(exported)
     finally:
-        reader.close()
+        connection.close()
 
 
-class _Check:
-    """One session's check."""
-
+class _Verification:
     def __init__(
-        self, store: "Store", report: Report, session_id: str, reader: Reader, seen: set[str], *, deep: bool
+        self, store: "Store", connection: sqlite3.Connection, progress: Progress | None, *, deep: bool
     ) -> None:
         self._store = store
-        self._report = report
-        self._session_id = session_id
-        self._blobs = reader
-        self._seen = seen
+        self._connection = connection
+        self._report = Report()
         self._deep = deep
-        self._view = View()
-        self._foldable = True
+        self._progress = progress or (lambda _done, _total: None)
+        # Each event is looked at once, and folded once more if `deep`.
+        self._total = rows_left.count(connection, "events") * (2 if deep else 1)
+        self._done = 0
 
-    def _problem(self, position: int | None, what: str, hint: str = _RESTORE) -> None:
-        self._report.problems.append(Problem(position, self._session_id, what, hint))
-
-    def run(self) -> None:
-        stream = journal.find_stream(self._store.database, self._session_id)
-        chain, expected, at = first_chain(self._session_id), 1, ""
-        for event in self._read(stream):
-            self._report.event_count += 1
-            if type(event.data) is not str or {type(event.digest), type(event.chain)} != {bytes}:
-                self._problem(event.position, f"event {event.event_id}: a column is not of the type it was written as")
-                expected, self._foldable = event.event_id + 1, False
-                continue
-            if event.event_id != expected:
-                self._problem(event.position, f"event {expected} is missing")
-                self._foldable = False
-            expected = event.event_id + 1
-            digest = digest_of(event.data.encode())
-            if digest != event.digest:
-                self._problem(event.position, f"event {event.event_id}: the data is not what was written")
-            chain = next_chain(chain, event.event_id, event.type, event.at, event.digest)
-            if chain != event.chain:
-                self._problem(event.position, f"event {event.event_id}: the chain is broken")
-                chain = event.chain
-            if event.at < at:
-                self._problem(event.position, f"event {event.event_id}: time goes back")
-            at = max(at, event.at)
-            self._fold(event)
-        if expected == 1:
-            self._problem(None, "the session has no events")
-        elif self._deep and self._foldable:
-            self._compare(stream)
-
-    def _read(self, stream: Stream) -> Iterator[StoredEvent]:
-        return journal.read_feed(self._store.database, stream=stream)
-
-    def _fold(self, stored: StoredEvent) -> None:
-        try:
-            event = event_of(stored)
-            if self._foldable:
-                advance(self._view, event)
-        except (FoldlogError, TypeError, AttributeError, KeyError, ValueError) as error:
-            self._problem(stored.position, f"event {stored.event_id} does not fold: {getattr(error, 'message', error)}")
-            self._foldable = False
-            return
-        if self._deep:
-            self._check_refs(stored.position, refs_in(event))
-
-    def _check_refs(self, position: int, refs: Iterable[Ref]) -> None:
-        """That the blobs an event refers to are there and whole, and those inside them; each once a store."""
-        todo = list(refs)
-        while todo:
-            name = todo.pop()["hash"]
-            if name in self._seen:
-                continue
-            self._seen.add(name)
-            try:
-                body = self._blobs.read(name)
-            except MissingBlobError as error:
-                self._problem(position, error.message)
-                continue
-            if body is None:
-                self._problem(position, f"blob {name} is missing")
-            elif b'$foldlog"' in body:
-                todo += refs_in(decode(body))
-
-    def _compare(self, stream: Stream) -> None:
-        """The tables as of their checkpoint, and the live view, against the fold of the journal."""
-        with self._store.database.read() as connection:
-            session = tables.read_session(connection, stream.session_id)
-            stored = {name: tables.read_table(connection, name, stream.session_id) for name in tables.table_names()}
-        if session is None:
-            self._problem(None, "the table sessions lacks it", _REBUILD)
-            return
-        standing = session["checkpoint_event_id"]
-        view = self._view
-        if standing != view.counter("event"):
-            view, _ = checkpoint.replay(self._store.database, stream, through=standing)
-        if view.counter("event") != standing:
-            self._problem(None, f"the tables stand at event {standing}, which is not in the journal")
-            return
-        for name, expected in checkpoint.expected_tables(stream.session_id, view).items():
-            differing = sorted(
-                (
-                    str(key)
-                    for key in expected.keys() | stored[name].keys()
-                    if expected.get(key) != stored[name].get(key)
-                ),
+    def run(self, exported: Path | None) -> Report:
+        report = self._report
+        report.problems += check_file(self._connection, deep=self._deep)
+        missing = self._missing_tables()
+        if missing:
+            report.problems += check_schema(self._connection)
+            report.problems += [Problem(None, None, f"the table {name} cannot be read", SAVE) for name in missing]
+            return report
+        # Before the events: what is there now has its event, too.
+        blobs = Blobs(self._store, self._connection) if self._deep else None
+        found = read_journal(self._connection, saw=self._saw)
+        report.event_count = self._done = found.row_count
+        report.problems += _journal_problems(found)
+        report.set_apart = list(_set_apart(self._connection, found))
+        report.problems += self._lost_problems(found)
+        for key, session_id in found.names.items():
+            self._check_session(found.ledgers[key], session_id, blobs)
+        if blobs is not None:
+            report.blob_count = blobs.count
+            is_whole = not report.set_apart and not any(
+                ledger.faults or ledger.misplaced for ledger in found.ledgers.values()
             )
-            if differing:
-                rows = ", ".join(differing[:5]) + (f" and {len(differing) - 5} more" if len(differing) > 5 else "")
-                self._problem(None, f"the table {name} differs from the journal: {rows}", _REBUILD)
-        live = self._store.live(self._session_id)
-        if live is not None and live.view.counter("event") == self._view.counter("event") and live.view != self._view:
-            self._problem(None, "the live view differs from the journal", "open the session again")
+            report.problems += blobs.check_rest(all_events_read=is_whole and not found.lost)
+            report.problems += _foreign_rows(self._connection, self._store, found)
+        else:
+            rows, _ = fetch(self._connection, "SELECT count(*) FROM blobs", ())
+            report.blob_count = rows[0][0] if rows else 0
+        report.problems += self._deletion_problems()
+        report.problems += check_schema(self._connection)
+        if exported is not None:
+            check_exported(self._store, exported, report)
+        self._progress(self._total, self._total)
+        return report
 
-
-def _check_blobs(store: "Store", report: Report, reader: Reader, seen: set[str], *, deep: bool) -> None:
-    """The blobs that no event led to, and the pieces that blobs are made of."""
-    with store.database.read() as connection:
-        names = [row[0] for row in connection.exec_driver_sql("SELECT hash FROM blobs ORDER BY hash")]
-        problems = list(check_pieces(connection)) if deep else []
-    report.blob_count = len(names)
-    for name in (name for name in names if deep and name not in seen):
+    def _lost_problems(self, found: Journal) -> list[Problem]:
+        """The events that the high-water marks tell of and the journal does not have."""
+        hint = "restore a backup, or go on without them: open_session(id) notes them"
+        problems = []
         try:
-            reader.read(name)
-        except MissingBlobError as error:
-            problems.append(error.message)
-    report.problems += [Problem(None, None, what, _RESTORE) for what in problems]
+            for lost in marks.lost(self._store.database):
+                if lost.session_key in found.names:
+                    what = f"events {lost.head + 1} to {lost.mark} were committed and are gone"
+                    problems.append(Problem(None, str(found.names[lost.session_key]), what, hint))
+        except (FoldlogError, *DRIVER_ERRORS) as error:
+            problems.append(Problem(None, None, f"the high-water marks cannot be compared: {error}", SAVE))
+        return problems
+
+    def _deletion_problems(self) -> list[Problem]:
+        """What is gone was deleted, and what was deleted is gone."""
+        found: list[Problem] = []
+        try:
+            for position, what in deletion.check(self._store.database):
+                found.append(Problem(position, None, what, SAVE))
+        except (FoldlogError, *DRIVER_ERRORS) as error:
+            found.append(Problem(None, None, f"the record of deletions cannot be read: {error}", SAVE))
+        return found
+
+    def _saw(self, count: int) -> None:
+        self._progress(min(self._done + count, self._total), self._total)
+
+    def _missing_tables(self) -> list[str]:
+        wanted = {"streams": "id", "events": COLUMNS, "quarantine": "session_key, event_id, position, what, at"}
+        wanted |= {"blobs": "hash, bytes, data", "parts": "hash, data", "lists": "hash, prefix_id, items"}
+        return [name for name, columns in wanted.items() if not rows_left.can_be_read(self._connection, name, columns)]
+
+    def _check_session(self, ledger: Ledger, session_id: str, blobs: Blobs | None) -> None:
+        report = self._report
+        report.session_count += 1
+        found: list[Problem] = list(_ledger_problems(self._connection, ledger, session_id))
+        if blobs is not None and isinstance(session_id, str) and ledger.last_id:
+            told: list[Problem] = []
+
+            def saw(stored: StoredEvent, event: Event) -> None:
+                told.extend(blobs.follow(stored.position, session_id, refs_in(event)))
+
+            try:
+                with collector_resting():
+                    folding = Folding(self._connection, ledger, session_id)
+                    found += check_session(self._store, folding, ledger, session_id, saw)
+            except FoldlogError as error:
+                found.append(Problem(getattr(error, "position", None), session_id, error.message, error.hint))
+            found += told
+        self._done += ledger.row_count if self._deep else 0
+        self._saw(0)
+        # Where it was deleted while we read, nothing is wrong.
+        if found and _is_there(self._connection, ledger.key, session_id):
+            report.problems += found
+
+
+def _journal_problems(found: Journal) -> Iterator[Problem]:
+    """What is wrong with rows that belong to no one session."""
+    for lost in found.lost:
+        yield Problem(lost.first, None, f"the table events: {lost}", SAVE)
+    for key in found.nameless():
+        ledger = found.ledgers[key]
+        what = f"{ledger.row_count} events are of no session (key {key!r})"
+        name = f"; they say they are of {ledger.true_id!r}" if ledger.true_id is not None else ""
+        yield Problem(None, None, f"{what}{name}", REPAIR if name else SAVE)
+
+
+def _ledger_problems(connection: sqlite3.Connection, ledger: Ledger, session_id: object) -> Iterator[Problem]:
+    shown = session_id if isinstance(session_id, str) else repr(session_id)
+    for position, what in ledger.misplaced:
+        yield Problem(position, shown, what, SAVE)
+    for fault in ledger.faults:
+        yield Problem(fault.seen_at, shown, str(fault), REPAIR)
+    for position, event_id in ledger.backward:
+        yield Problem(position, shown, f"event {event_id}: time goes back", SAVE)
+    for event_id in ledger.bad_notes:
+        yield Problem(None, shown, f"event {event_id} is set apart, and cannot have been", REPAIR)
+    if ledger.true_id is not None and ledger.true_id != session_id:
+        yield Problem(None, shown, f"its first event is of session {ledger.true_id!r}", REPAIR)
+    if ledger.last_id == 0:
+        yield Problem(None, shown, "the session has no events", SAVE)
+        return
+    rows, error = fetch(
+        connection,
+        "SELECT count(*) FROM events WHERE session_key = ? AND event_id <= ?",
+        (ledger.key, ledger.last_id),
+    )
+    if error is not None or rows[0][0] != ledger.row_count:
+        what = "cannot be read" if error is not None else f"knows {rows[0][0]} of {ledger.row_count} events"
+        yield Problem(None, shown, f"the index that readers use {what}", "`foldlog repair STORE` makes it anew")
+
+
+def _set_apart(connection: sqlite3.Connection, found: Journal) -> Iterator[SetApart]:
+    for page in rows_left.walk(connection, "quarantine", "session_key, event_id, position, what, at"):
+        if isinstance(page, Lost):
+            continue
+        for _, key, event_id, position, what, at in page:
+            if key in found.names:
+                yield SetApart(str(found.names[key]), event_id, position, str(what), str(at))
+
+
+def _foreign_rows(connection: sqlite3.Connection, store: "Store", found: Journal) -> Iterator[Problem]:
+    """Rows of tables whose session is not in the journal."""
+    known = set(found.names.values())
+    for table in tables.table_names():
+        for session_id in _names(
+            connection, f"SELECT session_id FROM {table} WHERE session_id > ? ORDER BY session_id"
+        ):
+            if session_id not in known and not _is_known(store, session_id):
+                what = f"the table {table} has rows of session {session_id!r}, which is not in the journal"
+                yield Problem(None, None, what, REBUILD)
+
+
+def _names(connection: sqlite3.Connection, sql: str) -> list[str]:
+    """The different values of a column, by seeking from each to the next."""
+    found: list[str] = []
+    after = ""
+    while True:
+        try:
+            rows, _ = fetch(connection, f"{sql} LIMIT 1", (after,))
+        except DRIVER_ERRORS:
+            return found  # there is no such table, which the look at the schema tells
+        if not rows or not isinstance(rows[0][0], str):
+            return found
+        after = rows[0][0]
+        found.append(after)
+
+
+def _is_known(store: "Store", session_id: str) -> bool:
+    with store.database.read() as connection:
+        row = connection.exec_driver_sql("SELECT 1 FROM streams WHERE id = ?", (session_id,)).first()
+    return row is not None
+
+
+def _is_there(connection: sqlite3.Connection, key: int, session_id: object) -> bool:
+    rows, error = fetch(connection, "SELECT id FROM streams WHERE session_key = ?", (key,))
+    return error is not None or (bool(rows) and rows[0][0] == session_id)

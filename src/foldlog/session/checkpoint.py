@@ -6,7 +6,7 @@ data flows the other way: it reads their rows when it is asked for them (`foldlo
 
 import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from foldlog.core.base import RowsInMemory, Standing
@@ -21,12 +21,11 @@ from foldlog.core.columns import (
     usage_columns,
 )
 from foldlog.core.documents import Edge, Node, facts_of
-from foldlog.core.errors import CorruptJournalError
 from foldlog.core.measures import Totals, is_edge
 from foldlog.core.rows import Changed
 from foldlog.core.view import View
 from foldlog.session.replaying import fold_on
-from foldlog.session.stored_rows import StoredRows
+from foldlog.session.stored_rows import DAMAGED_ROW, StoredRows, damaged_tables
 from foldlog.storage import journal, tables
 from foldlog.storage.faults import translated
 from foldlog.storage.journal import Head, Stream
@@ -123,6 +122,17 @@ def expected_tables(session_id: str, view: View) -> dict[str, dict[Any, Columns]
     return {name: {tables.key_of(row): row for row in found.get(name, ())} for name in tables.table_names()}
 
 
+def stored_node(session_id: str, rows: Mapping[str, Mapping[Any, Columns]]) -> Node:
+    """What a session brings to the documents, from its rows in the tables, by table and key."""
+    edges = sorted(rows["tree"].values(), key=lambda row: row["seq"])
+    return _node(
+        session_id,
+        decode(rows["final"][session_id]["data"]),
+        decode(rows["usage"][session_id]["data"]),
+        [Edge(row["call_id"], row["child_session_id"], row["status"], row["edge_type"]) for row in edges],
+    )
+
+
 def read(database: Database, stream: Stream) -> tuple[View, Head | None]:
     """A session's view as of now: on its tables, with the events after them; and the last event in it.
 
@@ -153,11 +163,8 @@ def _open(database: Database, stream: Stream, *, begin_again: bool) -> tuple[Vie
     event_id = row["checkpoint_event_id"]
     try:
         standing = _standing(decode(row["data"]), decode(row["folded"]), decode(usage or "null"))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise CorruptJournalError(
-            f"session {stream.session_id!r}: the tables are damaged ({type(error).__name__})",
-            hint="store.view(id, at=<its last event>) reads the journal alone; a backup brings its tables back",
-        ) from error
+    except DAMAGED_ROW as error:
+        raise damaged_tables(stream.session_id, error) from error
 
     opening = begin_again
 
@@ -187,7 +194,9 @@ def _standing(session: dict[str, Any], folded: dict[str, Any], usage: dict[str, 
 
 def decode_row(data: str) -> dict[str, Any]:
     """A row from its data column."""
-    row: dict[str, Any] = decode(data)
+    row = decode(data) if isinstance(data, str) else None
+    if type(row) is not dict:
+        raise damaged_tables(None, TypeError())
     return row
 
 
@@ -218,11 +227,14 @@ def read_nodes(database: Database, session_id: str) -> dict[str, Node]:
         for row in tables.read_below(connection, "tree", _EDGE_COLUMNS, session_id):
             edges.setdefault(row[0], []).append(Edge(*row[1:5]))
         heads = journal.last_event_ids(connection, session_id)
-    return {
-        found: _node(found, decode(finals[found]), decode(usages[found]), edges.get(found, []))
-        for found, event_id in standing
-        if heads.get(found) == event_id and found in finals and found in usages
-    }
+    try:
+        return {
+            found: _node(found, decode(finals[found]), decode(usages[found]), edges.get(found, []))
+            for found, event_id in standing
+            if heads.get(found) == event_id and found in finals and found in usages
+        }
+    except DAMAGED_ROW as error:
+        raise damaged_tables(session_id, error) from error
 
 
 _EDGE_COLUMNS: Final = "session_id, call_id, child_session_id, status, edge_type, seq"

@@ -22,6 +22,7 @@ class Config:
     `durability`: "full" survives power loss (one disk sync a commit), "normal" survives the death of the
     process. `inline_bytes_max`: values up to so many JSON bytes travel inside their event. `export_dir`:
     a folder where every checkpoint also writes the session's files. `clock`: gives aware datetimes.
+    `allow_network_file_system`: write a store there too; only where a single machine ever uses it.
 
     >>> Config(durability="normal").inline_bytes_max
     4096
@@ -32,6 +33,7 @@ class Config:
     export_dir: Path | str | None = None
     limits: Limits = field(default_factory=Limits)
     clock: Callable[[], dt.datetime] = utc_now
+    allow_network_file_system: bool = False
 
     def __post_init__(self) -> None:
         if self.durability not in ("full", "normal"):

@@ -7,6 +7,7 @@ from foldlog.core.codec import decode
 from foldlog.core.errors import CorruptJournalError
 from foldlog.core.fold import Event
 from foldlog.core.refs import copy_value
+from foldlog.storage.damage import damaged
 from foldlog.storage.journal import StoredEvent
 
 
@@ -22,11 +23,7 @@ def event_of(stored: StoredEvent) -> Event:
 
 
 def _damaged(stored: StoredEvent, why: str) -> CorruptJournalError:
-    return CorruptJournalError(
-        f"session {stored.session_id!r}: event {stored.event_id} at position {stored.position} is damaged: {why}",
-        hint="run `foldlog verify` on the store; restore a backup, or go on after this position",
-        position=stored.position,
-    )
+    return damaged(stored.session_id, stored.event_id, stored.position, why)
 
 
 def own_copy(event: Event) -> Event:

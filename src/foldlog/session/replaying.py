@@ -6,16 +6,20 @@ them. What events mean is in `foldlog.core.fold`.
 """
 
 import gc
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 
 from foldlog.core.codec import decode
 from foldlog.core.errors import CorruptJournalError
 from foldlog.core.fold import advance
+from foldlog.core.ids import parent_id
+from foldlog.core.rows import Change
 from foldlog.core.view import View
 from foldlog.session.events import event_of
-from foldlog.storage import stream_pages
+from foldlog.session.lineage import session_row
+from foldlog.storage import quarantine, stream_pages
 from foldlog.storage.journal import StoredEvent, Stream
 from foldlog.storage.sqlite import Database
 
@@ -45,10 +49,32 @@ def collector_resting() -> Iterator[None]:
 def fold_on(database: Database, stream: Stream, view: View, *, through: int | None = None) -> View:
     """Fold a session's events after those a view has, through one or all, into it; returns the view.
 
-    Raises `CorruptJournalError` at a gap, or at what cannot be read.
+    An event that is set apart changes nothing; where it is the one that starts the session, a bare row
+    stands in. Raises `CorruptJournalError` at a gap, or at what cannot be read.
     """
+    without = stream_pages.set_apart(database, stream)
+    pages = stream_pages.read(database, stream, after=view.counter("event"), through=through, without=without)
+    return _fold_pages(pages, stream, view, without, through)
+
+
+def fold_on_connection(connection: sqlite3.Connection, stream: Stream) -> View:
+    """A session's view, folded from what a connection sees of its journal in its own transaction."""
+    without = quarantine.event_ids(connection, stream.key)
+    pages = stream_pages.read_on(connection, stream, without=without)
+    return _fold_pages(pages, stream, View(), without, None)
+
+
+def _fold_pages(
+    pages: Iterator[list[stream_pages.EventRow]],
+    stream: Stream,
+    view: View,
+    without: Container[int],
+    through: int | None,
+) -> View:
     with collector_resting():
-        for page in stream_pages.read(database, stream, after=view.counter("event"), through=through):
+        if without:
+            begin_without(view, stream.session_id, without)
+        for page in pages:
             for position, event_id, event_type, at, data in page:
                 try:
                     event = {"id": event_id, "type": event_type, "at": at, **decode(data)}
@@ -57,4 +83,22 @@ def fold_on(database: Database, stream: Stream, view: View, *, through: int | No
                     stored = StoredEvent(position, stream.session_id, event_id, event_type, at, data, b"", b"", None)
                     event = event_of(stored)
                 advance(view, event)
+        if without:
+            end_without(view, without, through)
     return view
+
+
+def begin_without(view: View, session_id: str, without: Container[int]) -> None:
+    """Start a view whose first event is set apart, so that the others fold: with what is known of any session."""
+    if view.counter("event") == 0 and 1 in without:
+        kind = "root" if parent_id(session_id) is None else "child"
+        row = session_row(session_id, kind=kind, provider=None, parent=None, cache_id=None, created_at="", extra={})
+        advance(view, {"id": 1, "type": "session.started", "at": "", "session": row})
+
+
+def end_without(view: View, without: Container[int], through: int | None = None) -> None:
+    """Count the last events that are set apart as seen."""
+    event_id = view.counter("event") + 1
+    while event_id in without and (through is None or event_id <= through):
+        view.carry_out(Change(event_id))
+        event_id += 1

@@ -9,13 +9,13 @@ never a mix of two moments.
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
 from foldlog.core.base import Base, Entries, Joined, RowsInMemory, Standing
 from foldlog.core.codec import decode
-from foldlog.core.errors import StoreClosedError
+from foldlog.core.errors import CorruptJournalError, StoreClosedError
 from foldlog.core.ids import RowId
 from foldlog.core.rows import LINK_KINDS, ROLE_KEYS, Entry
 from foldlog.session.replaying import collector_resting
@@ -24,6 +24,18 @@ from foldlog.storage.journal import Stream
 from foldlog.storage.sqlite import Database
 
 _Found = TypeVar("_Found")
+
+# What a row that is not what was written may raise when it is read.
+DAMAGED_ROW: Final = (KeyError, TypeError, AttributeError, ValueError)
+
+
+def damaged_tables(session_id: str | None, error: Exception) -> CorruptJournalError:
+    """The error for rows of tables that are not what was written."""
+    what = "the tables" if session_id is None else f"session {session_id!r}: the tables"
+    return CorruptJournalError(
+        f"{what} are damaged ({type(error).__name__})",
+        hint="store.view(id, at=<its last event>) reads the journal alone; `foldlog repair` makes the tables anew",
+    )
 
 
 class StoredRows:
@@ -108,7 +120,10 @@ class StoredRows:
                     journal.check_kept(connection, self._stream)
                     standing = tables.read_standing(connection, self._session_id)
                     if standing is not None and self._event_id <= standing <= self._counters["event"]:
-                        return read(connection)
+                        try:
+                            return read(connection)
+                        except DAMAGED_ROW as error:
+                            raise damaged_tables(self._session_id, error) from error
                 with self._lock:
                     if self._recalled is None:
                         self._recalled = self._recall()

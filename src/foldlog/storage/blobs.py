@@ -3,10 +3,10 @@
 A row of `blobs` is a value's JSON in which large sub-values stand as markers. A row of `parts` is such a
 sub-value. A row of `lists` is a list: another list that it begins with, and the items that follow. Rows
 are only ever added, in the transaction of the event that refers to the value, and refer only to rows that
-were there before them. How a value is cut is in `foldlog.core.parts`; nothing here reads JSON.
+were there before them. How a value is cut is in `foldlog.core.parts`, checking what is
+stored in `foldlog.storage.blob_check`; nothing here reads JSON.
 """
 
-import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeVar
@@ -24,7 +24,6 @@ from foldlog.core.parts import (
     Part,
     Pieces,
     cut,
-    hash_text,
     markers,
     pack,
     unpack,
@@ -175,7 +174,8 @@ def read(database: Database, name: str) -> bytes | None:
     return Reader(database).read(name)
 
 
-def _text(data: object) -> bytes:
+def text_of(data: object) -> bytes:
+    """The text in a data column; raises `TypeError` or `ValueError` for what was not written there."""
     if not isinstance(data, bytes):
         if not isinstance(data, memoryview):
             raise TypeError("a column is not of the type it was written as")
@@ -183,8 +183,9 @@ def _text(data: object) -> bytes:
     return unpack(data)
 
 
-def _items(data: object) -> bytes:
-    text = _text(data)
+def items_of(data: object) -> bytes:
+    """The items in a row of `lists`, without the brackets; raises as `text_of`."""
+    text = text_of(data)
     if len(text) < 3 or text[:1] != b"[" or text[-1:] != b"]":
         raise ValueError("the items are no list")
     return text[1:-1]
@@ -224,7 +225,7 @@ class Reader:
     def _body(self, connection: Connection, name: str, data: object, bytes_max: int) -> bytes | None:
         """A blob's value from its row and what it leads to; None, with nothing kept, where that is not it."""
         try:
-            found = cut(_text(data))
+            found = cut(text_of(data))
             self._fetch(connection, found)
             body = self._put_together(found, min(bytes_max, _BYTES_MAX))
         except (ValueError, TypeError, KeyError):
@@ -242,12 +243,12 @@ class Reader:
             level = []
             parts = [marker.id for marker in wanted if marker.kind == PART and marker.id not in self._parts]
             for part_id, data in _rows(connection, _PARTS, parts):
-                level.append(self._keep(_text(data)))
+                level.append(self._keep(text_of(data)))
                 self._parts[part_id] = level[-1]
             lists = [marker.id for marker in wanted if marker.kind == LIST and marker.id not in self._lists]
             for list_id, prefix_id, data in _rows(connection, _LISTS, lists):
                 if list_id not in self._lists:
-                    level.append(self._keep(_items(data)))
+                    level.append(self._keep(items_of(data)))
                     self._lists[list_id] = (prefix_id, level[-1])
             if not level:
                 return
@@ -303,53 +304,3 @@ class Reader:
 def _rows(connection: Connection, sql: str, ids: list[int]) -> Iterator[tuple[Any, ...]]:
     for chunk in _chunks(ids):
         yield from connection.exec_driver_sql(sql.format(_marks(chunk)), tuple(chunk)).fetchall()
-
-
-# Checking.
-
-
-def check_pieces(connection: Connection) -> Iterator[str]:
-    """What is wrong with parts and lists: damaged, without what they refer to, or referred to by nothing."""
-    names: dict[Marker, bytes] = {}
-    for kind, sql in ((PART, "SELECT part_id, hash FROM parts"), (LIST, "SELECT list_id, hash FROM lists")):
-        names |= {Marker(kind, row_id): name for row_id, name in connection.exec_driver_sql(sql)}
-    used: set[Marker] = set()
-    for part_id, name, data in connection.exec_driver_sql("SELECT part_id, hash, data FROM parts ORDER BY part_id"):
-        try:
-            text = _text(data)
-            used.update(markers(cut(text)))
-            state = hashlib.sha256()
-            hash_text(state, text, names)
-            if state.digest() != name:
-                yield f"part {part_id} is damaged"
-        except (ValueError, TypeError, KeyError):
-            yield f"part {part_id} is damaged"
-    yield from _check_lists(connection, names, used)
-    for (data,) in connection.exec_driver_sql("SELECT data FROM blobs"):
-        try:
-            used.update(markers(cut(_text(data))))
-        except (ValueError, TypeError):
-            continue  # told of where the blob is read
-    for kind in (PART, LIST):
-        unused = sorted(marker.id for marker in names.keys() - used if marker.kind == kind)
-        if unused:
-            yield f"{kind.decode()}s that belong to no value: {', '.join(map(str, unused[:5]))} ({len(unused)} in all)"
-
-
-def _check_lists(connection: Connection, names: dict[Marker, bytes], used: set[Marker]) -> Iterator[str]:
-    states: dict[int | None, Any] = {}
-    sql = "SELECT list_id, prefix_id, hash, items FROM lists ORDER BY list_id"
-    for list_id, prefix_id, name, data in connection.exec_driver_sql(sql):
-        try:
-            text = _items(data)
-            used.update(markers(cut(text)))
-            state = hashlib.sha256(b"[") if prefix_id is None else states[prefix_id].copy()
-            if prefix_id is not None:
-                used.add(Marker(LIST, prefix_id))
-                state.update(b",")
-            hash_text(state, text, names)
-            states[list_id] = state
-            if state.digest() != name:
-                yield f"list {list_id} is damaged"
-        except (ValueError, TypeError, KeyError):
-            yield f"list {list_id} is damaged"

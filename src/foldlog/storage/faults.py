@@ -21,6 +21,8 @@ from foldlog.core.errors import (
     StoreError,
 )
 
+# What the driver raises; the second where SQLite's own words quote a damaged schema that is no UTF-8.
+DRIVER_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 _PRIMARY: Final = 0xFF
 _SHARED_ERRORS: Final = (CommitUncertainError, StoreBusyError, StoreClosedError)
 _SHARED_CODES: Final = frozenset(
@@ -57,6 +59,17 @@ def is_constraint(error: BaseException) -> bool:
     return error_code(error) == sqlite3.SQLITE_CONSTRAINT
 
 
+def is_damage(error: BaseException) -> bool:
+    """Whether the file does not hold what SQLite, or its text columns, need."""
+    if isinstance(error, UnicodeDecodeError):
+        return True
+    found = driver_error(error)
+    if found is not None and getattr(found, "sqlite_errorcode", None) is None:
+        # The driver's own, which has no code: text that is no UTF-8.
+        return "decode" in str(found)
+    return error_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG)
+
+
 def is_uncertain(error: BaseException) -> bool:
     """Whether the disk failed in a way that leaves open what it kept, such as a sync that failed.
 
@@ -90,10 +103,10 @@ def translate(error: BaseException, doing: str) -> FoldlogError:
         )
     if code == sqlite3.SQLITE_NOTADB:
         return NotAStoreError(f"{doing}: the file is not a SQLite database", hint="check the path")
-    if code == sqlite3.SQLITE_CORRUPT:
+    if is_damage(error):
         return CorruptJournalError(
             f"{doing}: SQLite reports a damaged database",
-            hint="restore a backup; what can still be read is in store.export() and store.events()",
+            hint="`foldlog verify` says where; restore a backup, or save the rest: `foldlog repair STORE --into NEW`",
         )
     if code == sqlite3.SQLITE_IOERR:
         return StoreError(
@@ -107,5 +120,5 @@ def translated(doing: str) -> Iterator[None]:
     """Turn driver errors raised inside into ours; ours pass through."""
     try:
         yield
-    except (sqlite3.Error, SQLAlchemyError) as error:
+    except (*DRIVER_ERRORS, SQLAlchemyError) as error:
         raise translate(error, doing) from error

@@ -15,19 +15,20 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
+from foldlog.core.chain import first_chain
 from foldlog.core.errors import (
     AlreadyExistsError,
     CommitUncertainError,
-    CorruptJournalError,
     FoldlogError,
     StaleWriterError,
     UnknownSessionError,
 )
 from foldlog.core.refs import Ref
-from foldlog.storage import blobs
+from foldlog.storage import blobs, quarantine
+from foldlog.storage.damage import damaged, fetch, missing, unreadable
 from foldlog.storage.faults import is_constraint, is_uncertain, translate
 from foldlog.storage.marks import Marks
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import Database, driver_of
 
 SELECT: Final = (
     "SELECT position, streams.id, event_id, type, at, data, digest, chain, idempotency_key "
@@ -294,9 +295,16 @@ def stream_ids(database: Database, *, below: str | None = None) -> list[str]:
 
 def check_last(connection: sqlite3.Connection, stream: Stream, event_id: int) -> None:
     """Raise `StaleWriterError` unless this is a session's last event, inside the caller's transaction."""
-    sql = "SELECT max(event_id) FROM events WHERE session_key = ?"
+    sql = f"SELECT {_LAST_ID.format('?1')}"
     if connection.execute(sql, (stream.key,)).fetchone()[0] != event_id:
         raise _stale(f"session {stream.session_id!r}")
+
+
+# A session's last event id: that of a row, or of an event that is set apart and has no row.
+_LAST_ID: Final = (
+    "max(coalesce((SELECT max(event_id) FROM events WHERE events.session_key = {0}), 0), "
+    "coalesce((SELECT max(event_id) FROM quarantine WHERE quarantine.session_key = {0}), 0))"
+)
 
 
 def _stale(what: str) -> StaleWriterError:
@@ -307,10 +315,7 @@ def _stale(what: str) -> StaleWriterError:
 
 def last_event_ids(connection: Connection, session_id: str) -> dict[str, int]:
     """The ids of the last events of a session and of all below it, by session."""
-    sql = (
-        "SELECT id, (SELECT max(event_id) FROM events WHERE events.session_key = streams.session_key) FROM streams "
-        "WHERE id = ? OR id > ? AND id < ?"
-    )
+    sql = f"SELECT id, {_LAST_ID.format('streams.session_key')} FROM streams WHERE id = ? OR id > ? AND id < ?"
     return {row[0]: row[1] for row in connection.exec_driver_sql(sql, (session_id, *range_below(session_id)))}
 
 
@@ -323,18 +328,29 @@ class Head(NamedTuple):
 
 
 def head_of(database: Database, stream: Stream, event_id: int | None = None) -> Head | None:
-    """The last event of a session, or the one of this id; None where there is none."""
+    """The last event of a session, or the one of this id; None where there is none.
+
+    Where events are set apart, the last one may be: then its id, and what is left of the chain.
+    """
     which, values = "", [stream.key]
     if event_id is not None:
         which, values = " AND event_id = ?", [stream.key, event_id]
     with database.read() as connection:
-        row = connection.exec_driver_sql(
-            f"SELECT event_id, at, chain FROM events WHERE session_key = ?{which} ORDER BY event_id DESC LIMIT 1",
-            tuple(values),
-        ).first()
+        driver = driver_of(connection)
+        if quarantine.event_ids(driver, stream.key):
+            last_id, chain, at = quarantine.last_ids(driver, stream.key, event_id)
+            return Head(last_id, at, chain or first_chain(stream.session_id))
+        row = driver.execute(
+            f"SELECT event_id, at, chain, position FROM events WHERE session_key = ?{which} "
+            "ORDER BY event_id DESC LIMIT 1",
+            values,
+        ).fetchone()
         if row is None:
             check_kept(connection, stream)
-    return Head(*row) if row is not None else None
+            return None
+    if type(row[1]) is not str or type(row[2]) is not bytes:
+        raise damaged(stream.session_id, row[0], row[3], "a column is not of the type it was written as")
+    return Head(*row[:3])
 
 
 def find_key(database: Database, stream: Stream, idempotency_key: str) -> StoredEvent | None:
@@ -349,53 +365,36 @@ def find_key(database: Database, stream: Stream, idempotency_key: str) -> Stored
 def read_stream(
     database: Database, stream: Stream, *, after: int = 0, through: int | None = None
 ) -> Iterator[StoredEvent]:
-    """A session's events in order, after one event id and through another.
+    """A session's events in order, after one event id and through another, without those set apart.
 
     Read in pages of their own, so that a slow reader never keeps the write-ahead log from shrinking.
     Raises `CorruptJournalError` at a gap.
     """
-    expected = after + 1
+    last, expected = 2**62 if through is None else through, after + 1
     while True:
         with database.read() as connection:
-            rows = connection.exec_driver_sql(
-                f"{SELECT} WHERE events.session_key = ? AND event_id > ? AND event_id <= ? ORDER BY event_id LIMIT ?",
-                (stream.key, expected - 1, 2**62 if through is None else through, _PAGE_ROWS),
-            ).fetchall()
-            if len(rows) < _PAGE_ROWS:
+            driver = driver_of(connection)
+            set_apart = quarantine.event_ids(driver, stream.key)
+            kept = f" AND {quarantine.IS_KEPT}" if set_apart else ""
+            rows, error = fetch(
+                driver,
+                f"{SELECT} WHERE events.session_key = ? AND event_id > ? AND event_id <= ?{kept} "
+                "ORDER BY event_id LIMIT ?",
+                (stream.key, expected - 1, last, _PAGE_ROWS),
+            )
+            at = rows[-1][2] if rows else expected - 1
+            failure = error and unreadable(driver, stream.session_id, stream.key, at)
+            if error is None and len(rows) < _PAGE_ROWS:
                 check_kept(connection, stream)
         for row in rows:
             event = StoredEvent(*row)
+            while expected in set_apart:
+                expected += 1
             if event.event_id != expected:
-                raise CorruptJournalError(
-                    f"session {stream.session_id!r}: event {expected} is missing before position {event.position}",
-                    hint="run `foldlog verify` on the store, or restore a backup",
-                    position=event.position,
-                )
+                raise missing(stream.session_id, expected, event.position)
             expected += 1
             yield event
-        if len(rows) < _PAGE_ROWS:
-            return
-
-
-def read_feed(
-    database: Database, *, after: int = 0, stream: Stream | None = None, types: tuple[str, ...] | None = None
-) -> Iterator[StoredEvent]:
-    """Events by position, after a position, of one session or all, of some types or all; in pages."""
-    where, values = ["position > ?"], list[object]()
-    if stream is not None:
-        where.append("events.session_key = ?")
-        values.append(stream.key)
-    if types is not None:
-        where.append(f"type IN ({', '.join('?' * len(types))})")
-        values += types
-    sql = f"{SELECT} WHERE {' AND '.join(where)} ORDER BY position LIMIT {_PAGE_ROWS}"
-    while True:
-        with database.read() as connection:
-            rows = connection.exec_driver_sql(sql, (after, *values)).fetchall()
-            if stream is not None and len(rows) < _PAGE_ROWS:
-                check_kept(connection, stream)
-        for row in rows:
-            after = row[0]
-            yield StoredEvent(*row)
+        if failure is not None:
+            raise failure from error
         if len(rows) < _PAGE_ROWS:
             return

@@ -72,7 +72,7 @@ def holder_now(since: str) -> dict[str, Any]:
 
 def acquire(folder: Path, session_id: str, holder: dict[str, Any]) -> Lease:
     """Take a session's lease; raises `SessionInUseError` naming who has it."""
-    path = _path(folder, session_id)
+    path = path_of(folder, session_id)
     try:
         make_folder(folder)
         while True:
@@ -109,10 +109,11 @@ def push_aside(folder: Path, session_id: str) -> None:
     doing: the caller appends an event first, so the old holder's next event id is taken.
     """
     with contextlib.suppress(FileNotFoundError):
-        _path(folder, session_id).unlink()
+        path_of(folder, session_id).unlink()
 
 
-def _path(folder: Path, session_id: str) -> Path:
+def path_of(folder: Path, session_id: str) -> Path:
+    """The file of a session's lease."""
     # An address may be longer than a file name; its hash is not.
     return folder / f"{hashlib.sha256(session_id.encode()).hexdigest()[:32]}.lock"
 

@@ -28,14 +28,15 @@ def schema_statements() -> list[str]:
     for metadata in (durable, projection):
         found += _table_statements(metadata)
     found += TRIGGERS.values()
-    found += _view_statements()
+    found += view_statements()
     found.append("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
     found.append(f"INSERT INTO alembic_version (version_num) VALUES ('{REVISION}')")
     found += [f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {SCHEMA_NUMBER}"]
     return found
 
 
-def _view_statements() -> list[str]:
+def view_statements() -> list[str]:
+    """The DDL of the SQL views, in order."""
     return [f"CREATE VIEW {name} AS {view.select.strip()}" for name, view in SQL_VIEWS.items()]
 
 
@@ -81,7 +82,7 @@ def remake_projection(connection: Connection) -> None:
         driver.execute(f"DROP VIEW IF EXISTS {name}")
     for table in projection.sorted_tables:
         driver.execute(f"DROP TABLE IF EXISTS {table.name}")
-    for statement in (*_table_statements(projection), *_view_statements()):
+    for statement in (*_table_statements(projection), *view_statements()):
         driver.execute(statement)
 
 

@@ -319,7 +319,7 @@ def probe(path: Path) -> int:
 def _application_id(path: Path) -> int:
     try:
         return _pragma(path, "ro&immutable=1", "application_id")
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
         # A checkpoint is under way, or was cut off: the file alone is not whole, with its -wal it is.
         return _pragma(path, reading_mode(path), "application_id")
 

@@ -5,7 +5,7 @@ It runs on a connection inside the caller's transaction.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -115,22 +115,24 @@ def read_row(connection: Connection, kind: str, session_id: str, row_id: Any) ->
     return None if row is None else (row[0], row[1], row[2], row[3])
 
 
-def read_rows(connection: Connection, kind: str, session_id: str, *, running: bool = False) -> Iterator[Stored]:
-    """A session's rows of one kind in order, or those that are running; while the connection is held."""
+def read_rows(connection: Connection, kind: str, session_id: str, *, running: bool = False) -> list[Stored]:
+    """A session's rows of one kind in order, or those that are running."""
     only = " AND status = 'running'" if running else ""
     sql = f"SELECT {_STORED} FROM {ROW_TABLES[kind].name} WHERE session_id = ?{only} ORDER BY seq"
     # Past SQLAlchemy, whose rows cost more than what is in them.
-    yield from driver_of(connection).execute(sql, (session_id,))
+    found: list[Stored] = driver_of(connection).execute(sql, (session_id,)).fetchall()
+    return found
 
 
-def read_edge_calls(connection: Connection, session_id: str) -> Iterator[Stored]:
-    """The calls that lead to child sessions, in order; while the connection is held."""
+def read_edge_calls(connection: Connection, session_id: str) -> list[Stored]:
+    """The calls that lead to child sessions, in order."""
     sql = (
         "SELECT calls.data, calls.first_event_id, calls.last_event_id, calls.seq FROM tree "
         "JOIN calls ON calls.session_id = tree.session_id AND calls.id = tree.call_id "
         "WHERE tree.session_id = ? ORDER BY calls.seq"
     )
-    yield from driver_of(connection).execute(sql, (session_id,))
+    found: list[Stored] = driver_of(connection).execute(sql, (session_id,)).fetchall()
+    return found
 
 
 def read_joined(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from foldlog.core.errors import InvalidEventError, StoreClosedError
 from foldlog.core.ids import check_event_type, check_session_id
 from foldlog.session.events import event_of
-from foldlog.storage import journal
+from foldlog.storage import event_feed, journal
 from foldlog.storage.journal import StoredEvent, Stream
 from foldlog.storage.sqlite import Database, reading_mode
 
@@ -53,7 +53,7 @@ def wanted(database: Database, session_id: str | None, after: int, types: Iterab
 
 def read(database: Database, which: Wanted) -> Iterator[RecordedEvent]:
     """The events there are, in order of position."""
-    found = journal.read_feed(database, after=which.after, stream=which.stream, types=which.types)
+    found = event_feed.read_feed(database, after=which.after, stream=which.stream, types=which.types)
     return map(RecordedEvent, found)
 
 

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
     from foldlog.outlets.deletion import Deletion
     from foldlog.outlets.export import Exported
-    from foldlog.outlets.verify import Report
+    from foldlog.outlets.findings import Report
+    from foldlog.outlets.repair import Repairs
+    from foldlog.outlets.verify import Progress
 
 
 def open(path_or_url: str | Path, *, read_only: bool = False, config: Config | None = None) -> "Store":  # noqa: A001
@@ -271,15 +273,53 @@ class Store(Reading):
 
         return report.write(self, id, checked_path(path), format)
 
-    def verify(self, *, deep: bool = True) -> "Report":
-        """Check the journal, the blobs, and that folding gives what the tables say.
+    def verify(
+        self,
+        *,
+        deep: bool = True,
+        exported: str | Path | None = None,
+        progress: "Progress | None" = None,
+    ) -> "Report":
+        """Check the file, the journal, the blobs, and that folding gives what the tables say.
 
-        `deep` false checks the journal and the database file only. Returns a `Report`; raises only where
-        the store cannot be read at all.
+        `deep` false checks the file, less thoroughly, and the journal only. `exported`: also hold the files
+        in this folder to the journal, each session's as of the last event exported; `Config(export_dir=…)`
+        unless given. `progress` is called with what is done and what there is to do.
+
+        Returns a `Report` with each problem's position, whatever is damaged; raises only where the store
+        cannot be read at all. A writer may go on meanwhile.
+
+        >>> with foldlog.new_state(folder / "verify.db", id="demo") as session:
+        ...     session.store.verify().ok
+        True
         """
         from foldlog.outlets import verify  # noqa: PLC0415
 
-        return verify.verify(self, deep=deep)
+        if exported is None and deep and self._config.export_dir is not None:
+            exported = self._config.export_dir if Path(self._config.export_dir).is_dir() else None
+        folder = checked_path(exported) if exported is not None else None
+        if folder is not None and not folder.is_dir():
+            raise StoreError(f"there is no folder {folder} of exported files", hint="check the path")
+        return verify.verify(self, deep=deep, exported=folder, progress=progress)
+
+    def repair(self, *, progress: "Progress | None" = None) -> "Repairs":
+        """Make the tables anew from the journal, and set damaged events apart so that all others can be read.
+
+        An event whose row is missing, cannot be read, is not what was written or does not fold is noted in
+        the table `quarantine`; every reader goes on without it. No row of `events` is changed, nothing else
+        left out. One transaction, in which other writers wait.
+
+        Returns `Repairs`, with a check of the store after it. Raises `SessionInUseError` where a session
+        that must be changed is being written, and `CorruptJournalError`, changing nothing, where the
+        database file itself is damaged: see `foldlog.salvage`.
+
+        >>> with foldlog.new_state(folder / "repair.db", id="demo") as session:
+        ...     session.store.repair().set_apart
+        []
+        """
+        from foldlog.outlets import repair  # noqa: PLC0415
+
+        return repair.repair(self, progress=progress)
 
     def backup(self, path: str | Path) -> None:
         """Copy the store to a new file while it is in use: complete, checked, and only then named `path`.

@@ -4,18 +4,19 @@ An upgrade is one transaction: the durable tables by Alembic, the projection tab
 refilled from the journal. It succeeds whole or leaves the file as it was.
 """
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import Connection
+
 from foldlog.core.errors import NotAStoreError, SchemaTooNewError, StoreError
-from foldlog.core.fold import fold
 from foldlog.session import checkpoint
 from foldlog.session.config import Config
-from foldlog.session.events import event_of
-from foldlog.session.replaying import collector_resting
-from foldlog.storage import journal, migrate, sqlite, tables
+from foldlog.session.replaying import fold_on_connection
+from foldlog.storage import file_system, migrate, sqlite, tables
 from foldlog.storage.faults import translated
-from foldlog.storage.journal import StoredEvent
+from foldlog.storage.journal import Stream
 from foldlog.storage.schema import SCHEMA_NUMBER
 from foldlog.storage.sqlite import Database
 
@@ -23,6 +24,8 @@ from foldlog.storage.sqlite import Database
 def open_database(path: Path, config: Config, *, read_only: bool) -> Database:
     """The database at `path`, made if there is none and upgraded if it is older."""
     path = _resolved(path)
+    if not read_only and not config.allow_network_file_system:
+        file_system.check_local(path)
     if not path.exists() and not read_only:
         sqlite.create(path, migrate.make_schema)
     number = sqlite.probe(path)
@@ -69,12 +72,21 @@ def upgrade(database: Database) -> None:
             return
         writers = tables.read_writers(driver)
         migrate.upgrade(connection)
-        migrate.remake_projection(connection)
-        for session_id, key in driver.execute(_SESSIONS).fetchall():
-            rows = driver.execute(f"{journal.SELECT} WHERE events.session_key = ? ORDER BY event_id", (key,))
-            with collector_resting():
-                view = fold(event_of(StoredEvent(*row)) for row in rows)
-            # Where no table said who was writing, the next open looks for what was interrupted.
-            writer = writers.get(session_id, "unknown")
-            checkpoint.write(driver, session_id, checkpoint.prepare(session_id, view, writer=writer))
+        for _ in rebuild_tables(connection, writers):
+            pass
         migrate.mark_current(connection)
+
+
+def rebuild_tables(connection: Connection, writers: Mapping[str, str | None]) -> Iterator[str]:
+    """Make the tables and SQL views anew from the journal, inside the caller's transaction; each session done.
+
+    `writers` tells who was writing each session. Raises `CorruptJournalError` where a journal does not fold.
+    """
+    driver = sqlite.driver_of(connection)
+    migrate.remake_projection(connection)
+    for session_id, key in driver.execute(_SESSIONS).fetchall():
+        view = fold_on_connection(driver, Stream(session_id, key))
+        # Where no table said who was writing, the next open looks for what was interrupted.
+        writer = writers.get(session_id, "unknown")
+        checkpoint.write(driver, session_id, checkpoint.prepare(session_id, view, writer=writer))
+        yield session_id

@@ -1,0 +1,73 @@
+"""verify, repair and doctor: what they print, how they end, and that they make nothing by mistake."""
+
+import json
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import foldlog
+from damaged_stores import blot, change, make, pages_of
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def damaged(path: Path) -> Path:
+    make(path)
+    change(path, "UPDATE events SET data = '{' WHERE session_key = 1 AND event_id = 8")
+    return path
+
+
+def test_repair_in_place(run_here: Run, damaged: Path) -> None:
+    assert run_here("verify", damaged).returncode == 1
+    done = run_here("repair", damaged)
+    assert done.returncode == 0
+    assert "1 event set apart now" in done.stdout
+    assert "position 8: session demo: event 8 is set apart" in done.stdout
+    done = run_here("verify", damaged)
+    assert done.returncode == 0
+    assert "1 event set apart" in done.stdout
+    found = json.loads(run_here("verify", damaged, "--json").stdout)
+    assert (found["ok"], found["set_apart"][0]["event_id"]) == (True, 8)
+    assert json.loads(run_here("repair", damaged, "--json").stdout)["set_apart"] == []
+
+
+def test_repair_into_a_new_store(run_here: Run, damaged: Path, tmp_path: Path) -> None:
+    blot(damaged, pages_of(damaged, "events")[4])
+    before = damaged.read_bytes()
+    done = run_here("repair", damaged)
+    assert done.returncode == 1
+    assert "--into" in done.stderr
+    done = run_here("repair", damaged, "--into", "saved.db")
+    assert done.returncode in (0, 1)
+    assert "lost: events: rows" in done.stdout
+    assert damaged.read_bytes() == before
+    with foldlog.open(tmp_path / "saved.db", read_only=True) as store:
+        assert len(list(store.events())) > 100
+    assert run_here("repair", damaged, "--into", "saved.db").returncode == 1
+
+
+def test_verify_of_exported_files(run_here: Run, path: Path, tmp_path: Path) -> None:
+    make(path, turns=2)
+    assert run_here("export", path, "files").returncode == 0
+    assert "exported sessions" in run_here("verify", path, "--exported", "files").stdout
+    (tmp_path / "files" / "demo" / "turns.jsonl").write_text("")
+    assert run_here("verify", path, "--exported", "files").returncode == 1
+    assert run_here("verify", path, "--exported", "nowhere").returncode == 1
+
+
+def test_doctor(run_here: Run, path: Path) -> None:
+    make(path, turns=2)
+    done = run_here("doctor", path)
+    assert done.returncode == 0
+    assert sqlite3.sqlite_version in done.stdout
+    found = json.loads(run_here("doctor", path, "--json").stdout)
+    assert found["ok"] is True
+    assert {finding["level"] for finding in found["findings"]} <= {"ok", "note", "warning"}
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TRIGGER events_refuse_update")
+    connection.close()
+    assert run_here("doctor", path).returncode == 1

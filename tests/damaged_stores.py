@@ -1,0 +1,118 @@
+"""Stores to damage, and everything the public API says of one, to be compared before and after."""
+
+import random
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import foldlog
+from foldlog.storage import blobs
+from foldlog.storage.schema import TRIGGERS
+
+PAGE_BYTES = 4096
+
+
+def make(path: Path, *, turns: int = 30) -> None:
+    """Two sessions and a child, with blobs that share pieces, in one file of some dozen pages."""
+    with foldlog.open(path, config=foldlog.Config(durability="normal")) as store:
+        with store.start_session(id="demo") as session:
+            transcript: list[Any] = []
+            for number in range(turns):
+                with session.turn() as turn:
+                    turn.message("user", f"question {number} " * 20)
+                    transcript.append({"role": "user", "content": f"{number} " * 300})
+                    with turn.call("leaf", model="m-1", request_ref=session.value_ref(transcript)) as call:
+                        call.ok(usage={"input_tokens": number, "output_tokens": 1}, cost={"usd": 0.5})
+            with session.start_child(query="part") as child:
+                child.add_message("user", "of the child")
+                child.mark_final({"n": 1})
+        with store.start_session(id="other") as other:
+            for number in range(10):
+                other.add_event("note", number=number)
+
+
+def change(path: Path, *statements: str) -> None:
+    """Change rows behind the library's back, with its triggers in place again afterwards."""
+    connection = sqlite3.connect(path)
+    for name in TRIGGERS:
+        connection.execute(f"DROP TRIGGER {name}")
+    for statement in statements:
+        assert connection.execute(statement).rowcount > 0, statement
+    for trigger in TRIGGERS.values():
+        connection.execute(trigger)
+    connection.commit()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+
+
+def values(path: Path) -> dict[str, Callable[[], Any]]:
+    """Everything that can be read of a store, by name: each a function that reads it, or raises."""
+
+    def asking(ask: Callable[[foldlog.Store], Any]) -> Callable[[], Any]:
+        def read() -> Any:
+            with foldlog.open(path, read_only=True) as store:
+                return ask(store)
+
+        return read
+
+    found: dict[str, Callable[[], Any]] = {
+        "events": asking(lambda store: [(event.position, event.session_id, dict(event)) for event in store.events()]),
+        "sessions": asking(lambda store: list(store.sessions())),
+    }
+    for session_id in ("demo", "demo/child-0001", "other"):
+        found |= {
+            f"view {session_id}": asking(lambda store, one=session_id: store.view(one).document()),
+            f"replay {session_id}": asking(lambda store, one=session_id: store.view(one, at=3).document()),
+            f"usage {session_id}": asking(lambda store, one=session_id: store.usage(one)),
+            f"tree {session_id}": asking(lambda store, one=session_id: store.tree(one)),
+            f"final {session_id}": asking(lambda store, one=session_id: store.final(one)),
+        }
+    for table in ("calls", "transcript", "session_usage", "messages", "turns", "tree"):
+        found[f"table {table}"] = asking(lambda store, one=table: sorted(map(str, store.query(f"SELECT * FROM {one}"))))
+    found["blobs"] = asking(_blobs)
+    return found
+
+
+def _blobs(store: foldlog.Store) -> list[Any]:
+    refs = [call["request_ref"] for call in store.view("demo").calls.values() if "request_ref" in call]
+    return [blobs.read(store.database, ref["hash"]) for ref in refs if "hash" in ref]
+
+
+def flip(path: Path, dice: random.Random, *, count: int = 1) -> list[int]:
+    """Change some bytes of a file; where."""
+    data = bytearray(path.read_bytes())
+    places = [dice.randrange(len(data)) for _ in range(count)]
+    for place in places:
+        data[place] ^= dice.randrange(1, 256)
+    path.write_bytes(data)
+    return places
+
+
+def blot(path: Path, page: int, fill: bytes = b"\0") -> None:
+    """Overwrite one page, counted from 1."""
+    data = bytearray(path.read_bytes())
+    data[(page - 1) * PAGE_BYTES : page * PAGE_BYTES] = (fill * PAGE_BYTES)[:PAGE_BYTES]
+    path.write_bytes(data)
+
+
+def pages_of(path: Path, name: str) -> list[int]:
+    """The leaf pages of a table or index, found by what changes in the file's own tree; the root first."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    root = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,)).fetchone()[0]
+    connection.close()
+    data = path.read_bytes()
+    found, todo = [], [root]
+    while todo:
+        page = todo.pop(0)
+        found.append(page)
+        start = (page - 1) * PAGE_BYTES + (100 if page == 1 else 0)
+        kind = data[start]
+        if kind in (2, 5):  # an inner page: its cells begin with the number of the page below
+            cells = int.from_bytes(data[start + 3 : start + 5], "big")
+            for cell in range(cells):
+                at = int.from_bytes(data[start + 12 + 2 * cell : start + 14 + 2 * cell], "big")
+                base = (page - 1) * PAGE_BYTES + at
+                todo.append(int.from_bytes(data[base : base + 4], "big"))
+            todo.append(int.from_bytes(data[start + 8 : start + 12], "big"))
+    return found
