@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/bin/python -m benchmarks.run
 
-.PHONY: demo test check format docs bench bench-quick clean
+.PHONY: demo test faults check format docs bench bench-quick clean
 
 demo: $(VENV)/.installed
 	$(BIN)/foldlog demo
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q
+
+# The same tests of faults as in `test`, at full size; figures at the end. FAULTS="--faults-seed=7" repeats a run.
+faults: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q tests/faults --faults=full $(FAULTS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

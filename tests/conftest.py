@@ -9,6 +9,12 @@ import foldlog
 from clocks import Clock
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    # Here and not in faults/: pytest takes options from the first conftest it meets only.
+    parser.addoption("--faults", choices=("quick", "full"), default="quick", help="how much the tests of faults do")
+    parser.addoption("--faults-seed", type=int, help="the seed of the tests of faults, to repeat a run")
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
