@@ -379,6 +379,8 @@ class Recorder(Line):
                     hint="close this handle and open the session again",
                 )
             self.drain()
+            if self._uncertain is not None:
+                self.database.settle()
             view, head = load()
             self._look_at(view)
             self._stand_at(head)

@@ -20,6 +20,7 @@ from foldlog.core.errors import (
     SessionInUseError,
     StaleWriterError,
     StoreClosedError,
+    StoreError,
 )
 from foldlog.core.ids import RowId, check_session_id, child_name, parent_id
 from foldlog.core.rows import Row
@@ -82,7 +83,7 @@ class Session(Verbs):
     def begin(cls, host: Host, row: Row, *, source: Source | None = None, kind: str = "") -> "Session":
         """Start a session with this row, inheriting from a source if one is given; in one commit."""
         session = cls._prepare(host, row, source, kind)
-        with session._released_on_error():
+        with session._released_on_error(), _nobody_to_reload():
             session._recorder.commit_unseen(session._tables_writer)
         session._announce()
         return session
@@ -122,12 +123,17 @@ class Session(Verbs):
         self._host.register(self)
         try:
             self._host.checkpointed(self.id)
-        except BaseException:
+        except BaseException as error:
             # It is in the store with its tables, and nobody has this handle.
             with contextlib.suppress(FoldlogError):
                 self._write_checkpoint(self._left_by)
             self.let_go()
-            raise
+            if not isinstance(error, FoldlogError):
+                raise
+            raise StoreError(
+                f"session {self.id!r} is in the store, but its files were not written: {error.message}",
+                hint="open it with open_session(id) once the cause is gone",
+            ) from error
 
     @classmethod
     def reopen(cls, host: Host, session_id: str, *, recover: bool, take_over: bool) -> "Session":
@@ -146,7 +152,7 @@ class Session(Verbs):
             lease.push_aside(folder, session_id)
             held = lease.acquire(folder, session_id, holder)
         session = cls(host, Recorder(host, stream, held), json.dumps(holder))
-        with session._released_on_error():
+        with session._released_on_error(), _nobody_to_reload():
             session._left_by = checkpoint.writer_of(host.database, session_id)
             crashed = session._left_by is not None or take_over
             for attempt in range(_TAKE_OVERS_MAX):
@@ -386,6 +392,17 @@ class Session(Verbs):
         parent.update_call(
             origin["call_id"], lambda row: ending if row.get("status") in ("running", "interrupted") else None
         )
+
+
+@contextlib.contextmanager
+def _nobody_to_reload() -> Iterator[None]:
+    """Where a session's first commit is uncertain, its caller has no handle."""
+    try:
+        yield
+    except CommitUncertainError as error:
+        raise CommitUncertainError(
+            error.message, hint="try again: open_session(id) finds what was kept, start_session(id=…) that nothing was"
+        ) from error.__cause__
 
 
 def id_of(session: "str | Session") -> str:

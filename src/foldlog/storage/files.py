@@ -58,7 +58,7 @@ def write_file(path: Path, chunks: Iterable[bytes], mode: int) -> bool:
     except OSError as error:
         raise StoreError(f"cannot write {path} ({error.strerror})", hint="check the folder and the space") from error
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # what is left of it is in nobody's way
             fresh.unlink()
     return True
 

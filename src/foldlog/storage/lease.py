@@ -95,10 +95,7 @@ def acquire(folder: Path, session_id: str, holder: dict[str, Any]) -> Lease:
             held.release()
             raise
     except OSError as error:
-        raise StoreError(
-            f"session {session_id!r}: cannot take the lease in {folder} ({error.strerror})",
-            hint="check that the folder of the store may be written",
-        ) from error
+        raise _unusable(folder, session_id, error) from error
     return held
 
 
@@ -108,8 +105,11 @@ def push_aside(folder: Path, session_id: str) -> None:
     The holder keeps its lock on a file without a name. That it can no longer write is not the lease's
     doing: the caller appends an event first, so the old holder's next event id is taken.
     """
-    with contextlib.suppress(FileNotFoundError):
-        path_of(folder, session_id).unlink()
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            path_of(folder, session_id).unlink()
+    except OSError as error:
+        raise _unusable(folder, session_id, error) from error
 
 
 def path_of(folder: Path, session_id: str) -> Path:
@@ -131,6 +131,13 @@ def _read(descriptor: int) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _unusable(folder: Path, session_id: str, error: OSError) -> StoreError:
+    return StoreError(
+        f"session {session_id!r}: cannot take the lease in {folder} ({error.strerror})",
+        hint="check that the folder of the store may be written",
+    )
 
 
 def _in_use(session_id: str, holder: dict[str, Any]) -> SessionInUseError:

@@ -206,6 +206,16 @@ class Database:
         with self.write(), translated(f"writing {self.path}"), self._alive().begin() as transaction:
             yield transaction.connection
 
+    def settle(self) -> None:
+        """Make final what can be read now, after a commit whose sync failed.
+
+        What it wrote may stand in the WAL behind the last commit that counts, whole: seen by nobody, and back
+        after a crash. A commit of one page, of no other effect, takes its place.
+        """
+        with self.transaction() as connection:
+            number = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA user_version = {number}")
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A read-only connection that sees one moment."""
@@ -364,10 +374,13 @@ def create(path: Path, make: Callable[[sqlite3.Connection], Any]) -> None:
             connection = _connect(fresh, "rw")
             try:
                 connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+                connection.execute("PRAGMA synchronous = FULL")
                 _use_wal(connection)
                 connection.execute("BEGIN IMMEDIATE")
                 make(connection)
                 connection.execute("COMMIT")
+                # close() would do it too, and say nothing where the disk fails: only the file is linked below.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 connection.close()
         with contextlib.suppress(FileExistsError):
