@@ -71,7 +71,11 @@ def look(log: str, folder: str, durability: str, seed: str, count: str, place: s
     journal = json.loads(Path(f"{log}.journal").read_text())
     looker, chance = Looker(journal, durability), random.Random(int(seed))
     records: list[Record] = list(read_log(Path(log), Path(folder)))
-    cuts = sorted(chance.randrange(1, len(records) + 1) for _ in range(int(count)))
+    after_promises = [number + 1 for number, record in enumerate(records) if record.operation == "M"]
+    cuts = sorted(
+        chance.choice(after_promises) if chance.random() < 0.3 else chance.randrange(1, len(records) + 1)
+        for _ in range(int(count))
+    )
     computer, taken, lost, wrong = Computer(), 0, 0, 0
     image = Path(place)
     for number, cut in enumerate(cuts):
@@ -87,7 +91,9 @@ def look(log: str, folder: str, durability: str, seed: str, count: str, place: s
             problems = [traceback.format_exc()[-2000:]]
         if problems:
             wrong += 1
-            print(json.dumps({"cut": cut, "number": number, "after": str(records[cut - 1])[:200], "problems": problems}))
+            print(
+                json.dumps({"cut": cut, "number": number, "after": str(records[cut - 1])[:200], "problems": problems})
+            )
             if os.environ.get("KEEP_IMAGES"):
                 shutil.copytree(image, f"{os.environ['KEEP_IMAGES']}/{seed}-{number}")
         shutil.rmtree(image)

@@ -199,7 +199,11 @@ class Computer:
             how = chance.choice(("all", "none", "in order", "any"))
             kept_count = chance.randrange(len(changes) + 1)
             for number, change in enumerate(changes):
-                if how == "all" or (how == "in order" and number < kept_count) or (how == "any" and chance.random() < 0.5):
+                if (
+                    how == "all"
+                    or (how == "in order" and number < kept_count)
+                    or (how == "any" and chance.random() < 0.5)
+                ):
                     _rename(names, change)
         contents: dict[int, bytes] = {}
         for name in sorted(names):

@@ -375,7 +375,13 @@ def forked(disk: Disk, folder: Path, mode: Mode, k: int) -> dict[str, Any]:
     os.waitpid(child, 0)
     shutil.rmtree(place)
     if not data:
-        return {"mode": str(mode), "k": k, "fired": 1, "problems": ["it hangs" if not ready else "it died"], "errors": []}
+        return {
+            "mode": str(mode),
+            "k": k,
+            "fired": 1,
+            "problems": ["it hangs" if not ready else "it died"],
+            "errors": [],
+        }
     found: dict[str, Any] = json.loads(data)
     return found
 

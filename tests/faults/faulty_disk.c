@@ -23,6 +23,7 @@ enum kind { OPEN = 1, WRITE = 2, SYNC = 4, NAME = 8, SIZE = 16 };
 enum state { FOREIGN = 0, FAILS = 1, LOGGED = 2 };
 
 #define FILES_MAX 65536
+#define DIED 9
 static unsigned char states[FILES_MAX]; /* by descriptor */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static FILE *record_file;
@@ -57,12 +58,12 @@ unsigned long disk_seen(void) { return fault.seen; }
 
 unsigned long disk_fired(void) { return fault.fired; }
 
-/* Begin a log, or end it (NULL); 0 when that worked. */
+/* Write a log, or go on with it, or end it (NULL); 0 when that worked. */
 int disk_record(const char *path) {
     int answer = 0;
     pthread_mutex_lock(&mutex);
     if (record_file != NULL) answer = fclose(record_file);
-    record_file = path ? fopen(path, "wb") : NULL;
+    record_file = path ? fopen(path, "ab") : NULL;
     if (path && record_file == NULL) answer = -1;
     pthread_mutex_unlock(&mutex);
     return answer;
@@ -121,6 +122,10 @@ static int strikes(enum kind kind, int *half) {
     if (half != NULL && fault.is_short && fault.seen == fault.first) {
         *half = 1; /* as a disk does that fills: some, and then nothing */
         return 0;
+    }
+    if (fault.error < 0) { /* not the call fails but the process */
+        if (record_file != NULL) fclose(record_file);
+        _exit(DIED);
     }
     errno = fault.error;
     return 1;

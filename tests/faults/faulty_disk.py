@@ -18,6 +18,7 @@ import pytest
 
 SOURCE = Path(__file__).with_suffix(".c")
 _TMPFS = Path("/dev/shm")
+DIED = 9
 _EVERY = 2**62  # more calls than there will be
 
 
@@ -51,6 +52,10 @@ class Disk:
         Short: a write does half of its work, and the next one fails.
         """
         self._library.disk_fail(kind, k, _EVERY if is_sticky else k, error, is_short)
+
+    def kill(self, k: int) -> None:
+        """Let the process die, with status `DIED`, before the k-th call from now on."""
+        self._library.disk_fail(sum(Kind), k, k, -1, 0)
 
     def heal(self) -> None:
         """Let nothing fail any more."""
@@ -91,16 +96,12 @@ class Disk:
         self._library.disk_mark(text.encode())
 
 
-def skip_unless_it_works() -> None:
+def build(folder: Path) -> Path:
+    """Compile the library; skips where that cannot be."""
     if sys.platform != "linux":
         pytest.skip(f"LD_PRELOAD is Linux's; this is {sys.platform}")
     if shutil.which("cc") is None:
         pytest.skip("there is no C compiler `cc`")
-
-
-def build(folder: Path) -> Path:
-    """Compile the library; skips where that cannot be."""
-    skip_unless_it_works()
     library = folder / "faulty_disk.so"
     flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
     subprocess.run(["cc", *flags, "-o", str(library), str(SOURCE), "-ldl", "-pthread"], check=True)
@@ -115,11 +116,12 @@ def quick_folder(otherwise: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def start(library: Path, folder: Path, script: str, *arguments: object) -> "subprocess.Popen[str]":
-    """Run a script beside this one with the library in front; what it changes below `folder` is concerned."""
+def start(library: Path | None, folder: Path, script: str, *arguments: object) -> "subprocess.Popen[str]":
+    """Run a script beside this one, with the library in front; what it changes below `folder` is concerned."""
+    before = {"LD_PRELOAD": str(library), "FAULTY_DISK": str(folder)} if library is not None else {}
     return subprocess.Popen(
         [sys.executable, str(SOURCE.with_name(script)), *map(str, arguments)],
-        env={**os.environ, "LD_PRELOAD": str(library), "FAULTY_DISK": str(folder)},
+        env={**os.environ, **before},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

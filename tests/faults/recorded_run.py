@@ -1,7 +1,8 @@
 """A random run over the public API whose every write is logged; a script, run with `faulty_disk.c` in front.
 
 Into the log go, beside what is written, lines of the run's own: `acknowledged` once a verb has returned,
-`exported` and `backed_up` once files are promised. What a power cut makes of it is in `disk_images.py`.
+`exported` and `backed_up` once files are promised. A run may be told to die, and be started again: it then goes
+on with the store that it finds, and with the log. What a power cut makes of the log is in `disk_images.py`.
 """
 
 import json
@@ -30,7 +31,6 @@ class Run:
         self.is_large = seed % 4 == 0  # so much that the WAL begins again at its start, several times
         self.config = foldlog.Config(durability=durability, export_dir=folder / _FILES if seed % 2 else None)
         self.open: dict[str, Any] = {}
-        self.names = 0
 
     def mark(self, **line: Any) -> None:
         self.disk.mark(json.dumps(line))
@@ -45,6 +45,10 @@ class Run:
 
     def play(self) -> None:
         self.store = foldlog.open(self.folder / STORE, config=self.config)
+        for row in self.store.sessions(kind="root"):
+            self.open[row["id"]] = self.store.open_session(row["id"])
+            self.acknowledge(self.open[row["id"]])
+            self.exported(row["id"])
         self.start()
         actions: list[Callable[[Any], None]] = [
             *[self.emit] * 4,
@@ -68,8 +72,7 @@ class Run:
     def start(self) -> None:
         if len(self.open) >= 3:
             return
-        self.names += 1
-        session = self.store.start_session(id=f"run-{self.names}")
+        session = self.store.start_session(id=f"run-{len(self.open) + 1}")
         self.open[session.id] = session
         self.acknowledge(session)
         self.exported(session.id)
@@ -141,17 +144,20 @@ class Run:
         self.mark(exported=f"other/{session.id}")
 
     def back_up(self, _: Any) -> None:
-        self.names += 1
-        self.store.backup(self.folder / f"backup-{self.names}.db")
-        self.mark(backed_up=f"backup-{self.names}.db")
+        name = f"backup-{len(list(self.folder.glob('backup-*.db'))) + 1}.db"
+        self.store.backup(self.folder / name)
+        self.mark(backed_up=name)
 
 
-def main(folder: str, log: str, seed: str, durability: str) -> None:
+def main(folder: str, log: str, seed: str, durability: str, dies_at: str) -> None:
     disk, place = Disk(), Path(folder)
     run = Run(disk, place, int(seed), durability)
     with disk.recorded(Path(log)):
         run.mark(root=place.stat().st_ino)
+        if int(dies_at):
+            disk.kill(int(dies_at))
         run.play()
+        disk.heal()
     # As the journals stood in the end: every image has a part of them.
     with foldlog.open(place / STORE, read_only=True) as store:
         reader = store.database.new_reader()
