@@ -4,7 +4,6 @@ The run whose log it takes is `recorded_run.py`, the images are made by `disk_im
 """
 
 import json
-import os
 import random
 import shutil
 import sys
@@ -76,7 +75,7 @@ def look(log: str, folder: str, durability: str, seed: str, count: str, place: s
         chance.choice(after_promises) if chance.random() < 0.3 else chance.randrange(1, len(records) + 1)
         for _ in range(int(count))
     )
-    computer, taken, lost, wrong = Computer(), 0, 0, 0
+    computer, taken, wrong = Computer(), 0, 0
     image = Path(place)
     for number, cut in enumerate(cuts):
         for record in records[taken:cut]:
@@ -87,17 +86,14 @@ def look(log: str, folder: str, durability: str, seed: str, count: str, place: s
         try:
             computer.write_image(image, own)
             problems = looker.problems(computer, image, own)
-        except Exception:  # what comes out of it is what is asked
+        except Exception:  # noqa: BLE001  (what comes out of it is what is asked)
             problems = [traceback.format_exc()[-2000:]]
         if problems:
             wrong += 1
-            print(
-                json.dumps({"cut": cut, "number": number, "after": str(records[cut - 1])[:200], "problems": problems})
-            )
-            if os.environ.get("KEEP_IMAGES"):
-                shutil.copytree(image, f"{os.environ['KEEP_IMAGES']}/{seed}-{number}")
+            after = str(records[cut - 1])[:200]
+            print(json.dumps({"cut": cut, "number": number, "after": after, "problems": problems}))
         shutil.rmtree(image)
-    print(json.dumps({"images": len(cuts), "wrong": wrong, "lost": lost, "records": len(records)}))
+    print(json.dumps({"images": len(cuts), "wrong": wrong, "records": len(records)}))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+_T = TypeVar("_T")
 _HEADER = struct.Struct("=IIIIQq")
 
 
@@ -76,17 +77,29 @@ class File:
         """What may be left of it."""
         if not self.since:
             return bytes(self.durable)
-        found, how = bytearray(self.durable), chance.choice(("all", "none", "in order", "any", "torn", "torn"))
-        kept_count = chance.randrange(len(self.since) + 1)
-        sector = chance.choice((512, 4096))
-        for number, (offset, data) in enumerate(self.since):
-            if how == "all" or (how == "in order" and number < kept_count) or (how == "any" and chance.random() < 0.5):
-                _apply(found, offset, data)
-            elif how == "torn":
+        found = bytearray(self.durable)
+        if chance.random() < 0.4:
+            sector = chance.choice((512, 4096))
+            for offset, data in self.since:
                 _tear(found, offset, data, sector, chance)
+        else:
+            for offset, data in _kept(self.since, chance):
+                _apply(found, offset, data)
         if len(found) < len(self.now) and chance.random() < 0.3:
             _apply(found, len(self.now), None)
         return bytes(found)
+
+
+def _kept(changes: list[_T], chance: random.Random) -> list[_T]:
+    """All, none, the first or any of some changes."""
+    match chance.choice(("all", "none", "first", "any")):
+        case "all":
+            return changes
+        case "first":
+            return changes[: chance.randrange(len(changes) + 1)]
+        case "any":
+            return [change for change in changes if chance.random() < 0.5]
+    return []
 
 
 def _apply(content: bytearray, offset: int, data: bytes | None) -> None:

@@ -7,6 +7,7 @@ sticks strikes the next call as well). Prints a line of JSON for each run: what 
 and what was wrong.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -27,7 +28,6 @@ from typing import Any
 from faulty_disk import Disk, Kind
 
 import foldlog
-from foldlog.storage.lease import Lease
 
 _PATIENCE_S = 120
 _THREADS = 8
@@ -233,14 +233,12 @@ class Run:
         child = self.step("start a child", lambda: demo.start_child(query="q"), is_single=False)
         self.take(child)
         self.emit(child.id, "in.child")
-        self.step("close a child", lambda: child.close())
+        self.step("close a child", child.close)
         del self.open[child.id]
 
     def back_up_again(self) -> None:
-        try:
+        with contextlib.suppress(foldlog.AlreadyExistsError):  # the name is given last, and then made durable
             self.store.backup(self.folder / "backup.db")
-        except foldlog.AlreadyExistsError:  # the name is given last, and then made durable
-            pass
 
     def verify(self) -> None:
         report = self.store.verify()
@@ -257,9 +255,22 @@ class Run:
             session = self.open[ids[number % 2]]
             try:
                 outcomes[number] = session.emit("shared", number=number, idempotency_key=f"shared-{number}")
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001
                 outcomes[number] = error
 
+        self.all_at_once(emit)
+        errors = [error for error in outcomes.values() if isinstance(error, BaseException)]
+        if errors:
+            self.hear_all(errors)
+            for number, outcome in outcomes.items():
+                if isinstance(outcome, BaseException):
+                    with self.disk.paused():
+                        emit(number)
+        self.acknowledged += [(ids[number % 2], event) for number, event in outcomes.items()]
+        self.step("close another", self.open["other"].close)
+        del self.open["other"]
+
+    def all_at_once(self, emit: Callable[[int], None]) -> None:
         started = [threading.Thread(target=emit, args=(number,), daemon=True) for number in range(_THREADS)]
         with self.store.database.lock:  # one leads, and waits; the others queue up behind it
             for thread in started:
@@ -269,26 +280,17 @@ class Run:
                 time.sleep(0.0005)
         for thread in started:
             thread.join(60)
-            if thread.is_alive():
-                self.problems.append("threads: somebody hangs")
-                return
-        errors = [error for error in outcomes.values() if isinstance(error, BaseException)]
+            assert not thread.is_alive(), "somebody hangs"
+
+    def hear_all(self, errors: list[BaseException]) -> None:
         for error in errors:
             if not isinstance(error, foldlog.FoldlogError):
-                self.problems.append(f"threads: {error!r}")
-                return
+                raise error
             self.hear("threads", error)
-        if errors:
-            with self.disk.paused():
-                worst = next((error for error in errors if isinstance(error, foldlog.CommitUncertainError)), errors[0])
-                self.look("threads", worst, {})
-                for number, outcome in outcomes.items():
-                    if isinstance(outcome, BaseException):
-                        emit(number)
-        for number, event in outcomes.items():
-            self.acknowledged.append((ids[number % 2], event))
-        self.step("close another", lambda: self.open["other"].close())
-        del self.open["other"]
+        worst = next((error for error in errors if isinstance(error, foldlog.CommitUncertainError)), errors[0])
+        assert isinstance(worst, foldlog.FoldlogError)
+        with self.disk.paused():
+            self.look("threads", worst, {})
 
     def other(self) -> Any:
         try:
@@ -348,7 +350,7 @@ def play(disk: Disk, folder: Path, mode: Mode, k: int) -> dict[str, Any]:
         fired = disk.fired
         disk.heal()
         run.settle()
-    except BaseException:
+    except BaseException:  # noqa: BLE001  (whatever it is, it is to be told)
         fired = disk.fired
         disk.heal()
         run.problems.append(traceback.format_exc()[-2500:])
