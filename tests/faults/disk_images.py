@@ -202,7 +202,9 @@ class Computer:
             self.promise.files[line["backed_up"]] = 0
         if "exported" in line:
             for path, file in self.names.items():
-                if path.startswith(f"{line['exported']}/") and not file.is_folder and not path.endswith(".tmp"):
+                if file.is_folder or path.endswith(".tmp") or path.startswith(line["but"]):
+                    continue
+                if path.startswith(f"{line['exported']}/"):
                     self.promise.files[path] = len(self.versions[path]) - 1
 
     def write_image(self, folder: Path, chance: random.Random) -> None:

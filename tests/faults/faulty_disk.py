@@ -53,9 +53,9 @@ class Disk:
         """
         self._library.disk_fail(kind, k, _EVERY if is_sticky else k, error, is_short)
 
-    def kill(self, k: int) -> None:
-        """Let the process die, with status `DIED`, before the k-th call from now on."""
-        self._library.disk_fail(sum(Kind), k, k, -1, 0)
+    def kill(self, kinds: int, k: int) -> None:
+        """Let the process die, with status `DIED`, before the k-th call of some kinds from now on."""
+        self._library.disk_fail(kinds, k, k, -1, 0)
 
     def heal(self) -> None:
         """Let nothing fail any more."""

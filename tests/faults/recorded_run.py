@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from faulty_disk import Disk
+from faulty_disk import Disk, Kind
 
 import foldlog
 
@@ -40,11 +40,19 @@ class Run:
         self.mark(acknowledged=session.id, event_id=found)
 
     def exported(self, session_id: str) -> None:
+        """A checkpoint has returned: the session's own files are written."""
         if self.config.export_dir is not None:
-            self.mark(exported=f"{_FILES}/{session_id.replace('/', '/children/')}")
+            self.mark(
+                exported=f"{_FILES}/{session_id.replace('/', '/children/')}",
+                but=f"{_FILES}/{session_id.replace('/', '/children/')}/children/",
+            )
 
     def play(self) -> None:
         self.store = foldlog.open(self.folder / STORE, config=self.config)
+        if self.chance.random() < 0.5:
+            # What another process had begun to write before it died.
+            self.store.export(self.folder / "other")
+            self.mark(exported="other", but="-")
         for row in self.store.sessions(kind="root"):
             self.open[row["id"]] = self.store.open_session(row["id"])
             self.acknowledge(self.open[row["id"]])
@@ -141,7 +149,7 @@ class Run:
 
     def export(self, session: Any) -> None:
         self.store.export(self.folder / "other", session=session.id)
-        self.mark(exported=f"other/{session.id}")
+        self.mark(exported=f"other/{session.id}", but="-")
 
     def back_up(self, _: Any) -> None:
         name = f"backup-{len(list(self.folder.glob('backup-*.db'))) + 1}.db"
@@ -155,9 +163,12 @@ def main(folder: str, log: str, seed: str, durability: str, dies_at: str) -> Non
     with disk.recorded(Path(log)):
         run.mark(root=place.stat().st_ino)
         if int(dies_at):
-            disk.kill(int(dies_at))
+            # Half of them before a sync: between that and what was written before it, a death does most.
+            disk.kill(run.chance.choice((Kind.SYNC, sum(Kind))), int(dies_at))
         run.play()
         disk.heal()
+    if int(dies_at):
+        os._exit(0)  # it lived longer than it was to
     # As the journals stood in the end: every image has a part of them.
     with foldlog.open(place / STORE, read_only=True) as store:
         reader = store.database.new_reader()

@@ -22,7 +22,14 @@ from foldlog.core.view import View
 from foldlog.session.events import event_of
 from foldlog.storage import journal
 from foldlog.storage.blobs import Reader
-from foldlog.storage.files import is_folder, make_folder, remove_files, remove_folder, write_file
+from foldlog.storage.files import (
+    is_folder,
+    make_folder,
+    make_names_durable,
+    remove_files,
+    remove_folder,
+    write_file,
+)
 from foldlog.storage.journal import Stream
 
 if TYPE_CHECKING:
@@ -64,7 +71,11 @@ def export_session(store: "Store", directory: Path, session_id: str, exported: d
     known = exported.get(session_id)
     if known is None or known.view() is not view:
         known = exported[session_id] = Exported(weakref.ref(view))
-    _Export(store, directory, session_id, known).write()
+    try:
+        _Export(store, directory, session_id, known).write()
+    except BaseException:
+        exported.pop(session_id, None)  # what was found there may not be durable, and is to be looked at again
+        raise
     _write_documents_above(store, directory, session_id)
 
 
@@ -111,25 +122,27 @@ class _Export:
         self._known = known
         self._session_id = session_id
         self._blobs = Reader(store.database)
+        self._unsure: set[Path] = set()  # folders whose names were found and not given: durable, or not yet
         self._mode = store.path.stat().st_mode & 0o666
         self._folder_mode = self._mode | (self._mode & 0o444) >> 2
+        self._above: list[Path] = []  # of folders that were there
         self._folder = self._make_folders(directory)
         self._written: list[Path] = []
 
     def _make_folders(self, directory: Path) -> Path:
-        make_folder(directory, self._folder_mode)
         root, *below = self._session_id.split("/")
-        folder = directory / root
-        make_folder(folder, self._folder_mode)
-        for name in below:
-            for part in ("children", name):
-                folder /= part
-                make_folder(folder, self._folder_mode)
+        folder = directory
+        for part in ("", root, *(part for name in below for part in ("children", name))):
+            folder /= part
+            if not make_folder(folder, self._folder_mode):
+                self._above.append(folder.parent)
         return folder
 
     def write(self) -> list[Path]:
         """Write everything; the paths of the files written anew."""
         stream = journal.find_stream(self._store.database, self._session_id)
+        if self._known is None or not self._known.revisions:
+            self._unsure.update(self._above)
         view = (self._known.view() if self._known else None) or self._store.view(self._session_id)
         self._put_changed("session.json", view.revision("session"), lambda: [dump(view.session)])
         for kind in KINDS:
@@ -137,11 +150,12 @@ class _Export:
         names: dict[str, None] = {}
         self._put_changed("events.jsonl", view.counter("event"), lambda: self._events(stream, names))
         self.write_documents()
-        if names:
-            make_folder(self._folder / "blobs", self._folder_mode)
+        if names and not make_folder(self._folder / "blobs", self._folder_mode):
+            self._unsure.add(self._folder)
         todo = list(names)
         while todo:
             todo += self._put_blob(todo.pop(), names)
+        self._make_durable()
         return self._written
 
     def _put_changed(self, name: str, revision: int, lines: Callable[[], Iterable[str]]) -> None:
@@ -158,11 +172,21 @@ class _Export:
         for name in ("usage", "final", "tree"):
             document = getattr(self._store, name)(self._session_id)
             self._put(f"{name}.json", [dump(document)])
+        self._make_durable()
+
+    def _make_durable(self) -> None:
+        while self._unsure:
+            make_names_durable(self._unsure.pop())
 
     def _put(self, name: str, lines: Iterable[str]) -> None:
-        path = self._folder / name
-        if write_file(path, (f"{line}\n".encode() for line in lines), self._mode):
+        self._put_file(self._folder / name, (f"{line}\n".encode() for line in lines))
+
+    def _put_file(self, path: Path, chunks: Iterable[bytes]) -> None:
+        if write_file(path, chunks, self._mode):
             self._written.append(path)
+            self._unsure.discard(path.parent)  # synced behind it
+        else:
+            self._unsure.add(path.parent)
 
     def _put_blob(self, name: str, names: dict[str, None]) -> list[str]:
         """Write a blob unless it is there; the names of the blobs inside it that are not in `names` yet."""
@@ -173,8 +197,7 @@ class _Export:
         body = self._blobs.read(name) if is_hash(name) else None
         if body is None:
             return []
-        if write_file(path, [body], self._mode):
-            self._written.append(path)
+        self._put_file(path, [body])
         known[name] = [ref["hash"] for ref in refs_in(decode(body))]
         return self._new_names(known[name], names)
 

@@ -400,9 +400,8 @@ def _nobody_to_reload() -> Iterator[None]:
     try:
         yield
     except CommitUncertainError as error:
-        raise CommitUncertainError(
-            error.message, hint="try again: open_session(id) finds what was kept, start_session(id=…) that nothing was"
-        ) from error.__cause__
+        hint = "try again: open_session(id) finds what was kept, start_session(id=…) that nothing was"
+        raise CommitUncertainError(error.message, hint=hint) from error.__cause__
 
 
 def id_of(session: "str | Session") -> str:

@@ -15,16 +15,16 @@ from foldlog.core.errors import StoreError
 from foldlog.storage.sqlite import sync_folder
 
 
-def make_folder(folder: Path, mode: int) -> None:
-    """Make a folder unless it is there; refuses a symlink or anything else in the way."""
+def make_folder(folder: Path, mode: int) -> bool:
+    """Make a folder unless it is there, and whether it was made; refuses a symlink or anything else in the way."""
     try:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=mode)
             folder.chmod(mode)
             sync_folder(folder.parent)
-            return
+            return True
         if stat.S_ISDIR(folder.lstat().st_mode):
-            return
+            return False
     except OSError as error:
         raise StoreError(
             f"cannot make the folder {folder} ({error.strerror})", hint="make the folder above it first, or check it"
@@ -61,6 +61,14 @@ def write_file(path: Path, chunks: Iterable[bytes], mode: int) -> bool:
         with contextlib.suppress(OSError):  # what is left of it is in nobody's way
             fresh.unlink()
     return True
+
+
+def make_names_durable(folder: Path) -> None:
+    """Sync a folder that has what was to be put there: whoever put it there may have died before the sync."""
+    try:
+        sync_folder(folder)
+    except OSError as error:
+        raise StoreError(f"cannot sync {folder} ({error.strerror})", hint="check the folder and the disk") from error
 
 
 def is_folder(folder: Path, *, within: Path) -> bool:
