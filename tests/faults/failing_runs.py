@@ -66,6 +66,11 @@ MODES = [
 ] + [Mode(Kind.WRITE, errno.ENOSPC, is_short=True), Mode(Kind.WRITE, errno.ENOSPC, is_short=True, is_sticky=True)]
 
 
+# About how many calls of each kind the two scenarios make, to choose from; where fewer are made, nothing fires.
+CALLS = {Kind.OPEN: 195, Kind.WRITE: 610, Kind.SYNC: 155, Kind.NAME: 160, Kind.SIZE: 15}
+SHORT_CALLS = {Kind.WRITE: 217, Kind.SYNC: 18, Kind.NAME: 13}
+
+
 @dataclass
 class Run:
     """One run of the scenario: what was acknowledged, which handles are open, what was wrong."""
@@ -206,6 +211,14 @@ class Run:
         self.step("close again", self.store.close, is_single=False)
         self.open.clear()
 
+    def play_short(self) -> None:
+        """A store is made, and one session in it: short enough to let each call fail every time."""
+        self.open_store(foldlog.Config())
+        self.take(self.step("start", lambda: self.store.start_session(id="demo"), again=self.started))
+        self.emit("demo", "first")
+        self.step("close", self.store.close, is_single=False)
+        self.open.clear()
+
     def open_store(self, config: foldlog.Config) -> None:
         self.store = None
 
@@ -341,12 +354,15 @@ class Run:
                 session.close()
 
 
-def play(disk: Disk, folder: Path, mode: Mode, k: int) -> dict[str, Any]:
+Scenario = Callable[[Run], None]
+
+
+def play(disk: Disk, folder: Path, scenario: Scenario, mode: Mode, k: int) -> dict[str, Any]:
     """One run, in this process."""
     run = Run(disk, folder)
     try:
         disk.fail(mode.kind, k, mode.error, is_sticky=mode.is_sticky, is_short=mode.is_short)
-        run.play()
+        scenario(run)
         fired = disk.fired
         disk.heal()
         run.settle()
@@ -357,14 +373,14 @@ def play(disk: Disk, folder: Path, mode: Mode, k: int) -> dict[str, Any]:
     return {"mode": str(mode), "k": k, "fired": fired, "problems": run.problems, "errors": run.errors}
 
 
-def forked(disk: Disk, folder: Path, mode: Mode, k: int) -> dict[str, Any]:
+def forked(disk: Disk, folder: Path, scenario: Scenario, mode: Mode, k: int) -> dict[str, Any]:
     """One run, in a process that is ended when it takes too long."""
     place = folder / f"run-{os.getpid()}"
     place.mkdir()
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        answer = json.dumps(play(disk, place, mode, k)).encode()
+        answer = json.dumps(play(disk, place, scenario, mode, k)).encode()
         with os.fdopen(writing, "wb") as pipe:
             pipe.write(answer)
         os._exit(0)
@@ -388,50 +404,34 @@ def forked(disk: Disk, folder: Path, mode: Mode, k: int) -> dict[str, Any]:
     return found
 
 
-def calls_of(disk: Disk, folder: Path) -> dict[Kind, int]:
-    """How many calls of each kind a run without faults makes, about."""
-    found = {}
-    for kind in Kind:
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            place = folder / f"count-{kind.name}"
-            place.mkdir()
-            disk.count(kind)
-            Run(disk, place).play()
-            os.write(writing, str(disk.seen).encode())
-            os._exit(0)
-        os.close(writing)
-        with os.fdopen(reading, "rb") as pipe:
-            found[kind] = int(pipe.read())
-        os.waitpid(child, 0)
-        shutil.rmtree(folder / f"count-{kind.name}")
-    return found
-
-
-def tasks(seed: int, count: int, calls: dict[Kind, int]) -> Iterator[tuple[Mode, int]]:
-    """Some of the faults there are, each kind as often as the others."""
+def some(seed: int, count: int) -> Iterator[tuple[Scenario, Mode, int]]:
+    """A few faults of the long scenario, each mode as often as the others, and many of the short one."""
     chance = random.Random(seed)
     for number in range(count):
         mode = MODES[(number * 7 + seed) % len(MODES)]
-        yield mode, chance.randint(1, calls[mode.kind])
+        yield Run.play, mode, chance.randint(1, CALLS[mode.kind])
+    for kind, step in (Kind.SYNC, 1), (Kind.NAME, 1), (Kind.WRITE, 6):
+        for k in range(chance.randint(1, step), SHORT_CALLS[kind], step):
+            yield Run.play_short, Mode(kind, errno.EIO, is_sticky=k % 2 == 0), k
 
 
 def main(folder: str, seed: str, count: str, worker: str, workers: str) -> None:
     disk, place = Disk(), Path(folder) / f"worker-{worker}"
     place.mkdir()
+
+    def run(scenario: Scenario, mode: Mode, k: int) -> int:
+        found = forked(disk, place, scenario, mode, k)
+        print(json.dumps(found), flush=True)
+        return int(found["fired"])
+
     if int(count):
-        for number, (mode, k) in enumerate(tasks(int(seed), int(count), calls_of(disk, place))):
+        for number, (scenario, mode, k) in enumerate(some(int(seed), int(count))):
             if number % int(workers) == int(worker):
-                print(json.dumps(forked(disk, place, mode, k)), flush=True)
+                run(scenario, mode, k)
         return
     for mode in MODES:
         k = int(worker) + 1
-        while True:
-            found = forked(disk, place, mode, k)
-            print(json.dumps(found), flush=True)
-            if not found["fired"]:
-                break
+        while run(Run.play, mode, k):
             k += int(workers)
 
 

@@ -5,10 +5,12 @@ Everything here is the content of events; recording them is the session's work.
 
 import hashlib
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from foldlog.core.errors import CorruptJournalError, UnknownRowError
+from foldlog.core.errors import CommitUncertainError, CorruptJournalError, UnknownRowError
 from foldlog.core.rows import Entry, Row
 from foldlog.core.upcast import ARTIFACT_VERSION
 from foldlog.core.view import View
@@ -195,3 +197,13 @@ def fingerprint(host: Host, session_id: str) -> str:
 def find_source(host: Host, session_id: str, turn: Any) -> Source:
     """A snapshot of another session, for resume, fork and attach."""
     return source_of(host.view(session_id), fingerprint(host, session_id), turn)
+
+
+@contextmanager
+def without_handle() -> Iterator[None]:
+    """An uncertain commit where the caller has no handle to reload: before a session is started or opened."""
+    try:
+        yield
+    except CommitUncertainError as error:
+        hint = "try again: open_session(id) finds what was kept, start_session(id=…) that nothing was"
+        raise CommitUncertainError(error.message, hint=hint) from error.__cause__

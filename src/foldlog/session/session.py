@@ -83,7 +83,7 @@ class Session(Verbs):
     def begin(cls, host: Host, row: Row, *, source: Source | None = None, kind: str = "") -> "Session":
         """Start a session with this row, inheriting from a source if one is given; in one commit."""
         session = cls._prepare(host, row, source, kind)
-        with session._released_on_error(), _nobody_to_reload():
+        with session._released_on_error(), lineage.without_handle():
             session._recorder.commit_unseen(session._tables_writer)
         session._announce()
         return session
@@ -152,7 +152,7 @@ class Session(Verbs):
             lease.push_aside(folder, session_id)
             held = lease.acquire(folder, session_id, holder)
         session = cls(host, Recorder(host, stream, held), json.dumps(holder))
-        with session._released_on_error(), _nobody_to_reload():
+        with session._released_on_error(), lineage.without_handle():
             session._left_by = checkpoint.writer_of(host.database, session_id)
             crashed = session._left_by is not None or take_over
             for attempt in range(_TAKE_OVERS_MAX):
@@ -392,16 +392,6 @@ class Session(Verbs):
         parent.update_call(
             origin["call_id"], lambda row: ending if row.get("status") in ("running", "interrupted") else None
         )
-
-
-@contextlib.contextmanager
-def _nobody_to_reload() -> Iterator[None]:
-    """Where a session's first commit is uncertain, its caller has no handle."""
-    try:
-        yield
-    except CommitUncertainError as error:
-        hint = "try again: open_session(id) finds what was kept, start_session(id=…) that nothing was"
-        raise CommitUncertainError(error.message, hint=hint) from error.__cause__
 
 
 def id_of(session: "str | Session") -> str:
