@@ -114,6 +114,25 @@ def test_a_file_that_could_not_be_written_is_made_next_time(
     assert '"type":"leaf"' in (files / "demo" / "calls.jsonl").read_text()
 
 
+def test_what_a_dead_one_left_is_made_durable(
+    exporting: foldlog.Store, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with exporting.start_session(id="demo") as session:
+        session.start_child(request_ref=session.value_ref("x" * 9000)).close()
+    exporting.export(files)
+    synced: set[str] = set()
+    real = export.make_names_durable
+
+    def watched(folder: Path) -> None:
+        synced.add(str(folder.relative_to(files.parent)))
+        real(folder)
+
+    monkeypatch.setattr(export, "make_names_durable", watched)
+    assert exporting.export(files) == []
+    found = {str(folder.relative_to(files.parent)) for folder in files.rglob("*") if folder.is_dir()}
+    assert synced == {".", "files", *found}
+
+
 def test_what_checkpoints_leave_is_what_an_export_makes(exporting: foldlog.Store, files: Path) -> None:
     session = exporting.start_session(id="demo")
     with session.turn() as turn:

@@ -1,5 +1,6 @@
 """Files: the old one or the new one, whole; and nothing is followed out of the folder."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from foldlog.core.errors import StoreError
-from foldlog.storage.files import is_folder, make_folder, remove_files, remove_folder, write_file
+from foldlog.storage.files import (
+    is_folder,
+    make_folder,
+    make_names_durable,
+    remove_files,
+    remove_folder,
+    write_file,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -83,15 +91,31 @@ def test_what_stands_in_the_way_is_refused_and_left(tmp_path: Path, kind: str) -
     assert target.exists() == (kind == "symlink")
 
 
+def test_what_cannot_be_taken_away_again_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    file = tmp_path / "a.json"
+    write_file(file, [b"x"], 0o600)
+    monkeypatch.setattr(os, "unlink", fail)
+    assert not write_file(file, [b"x"], 0o600)
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError, match="cannot write"):
+        write_file(file, [b"y"], 0o600)
+    with pytest.raises(StoreError, match="cannot sync"):
+        make_names_durable(tmp_path)
+    assert file.read_bytes() == b"x"
+
+
 def test_a_missing_folder_is_our_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot write"):
         write_file(tmp_path / "missing" / "a.json", [b"x"], 0o600)
 
 
 def test_a_folder_is_made_once(tmp_path: Path) -> None:
-    make_folder(tmp_path / "a", 0o700)
+    assert make_folder(tmp_path / "a", 0o700)
     (tmp_path / "a" / "kept").write_text("")
-    make_folder(tmp_path / "a", 0o755)
+    assert not make_folder(tmp_path / "a", 0o755)
     assert (tmp_path / "a" / "kept").exists()
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
 

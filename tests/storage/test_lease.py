@@ -162,6 +162,19 @@ def test_pushing_nobody_aside_is_fine(folder: Path) -> None:
     push_aside(folder, "demo")
 
 
+def test_a_holder_who_cannot_be_pushed_aside_is_our_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    held = take(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", fail)
+        with pytest.raises(StoreError, match="cannot take the lease"):
+            push_aside(folder, "demo")
+    assert held.is_held
+    held.release()
+
+
 def test_a_symlink_in_the_way_is_refused_and_not_followed(folder: Path, tmp_path: Path) -> None:
     held = take(folder)
     held.release()
