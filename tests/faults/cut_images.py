@@ -8,11 +8,12 @@ import random
 import shutil
 import sys
 import traceback
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from disk_images import Computer, Record, read_log
-from recorded_run import STORE
+from recorded_run import JOURNAL, STORE
 
 import foldlog
 
@@ -22,48 +23,79 @@ class Looker:
 
     def __init__(self, journal: list[list[str]], durability: str) -> None:
         self.is_full = durability == "full"
-        self.durability = durability
+        self.config = foldlog.Config(durability=durability)
         self.journal = journal
+        self.losses_told = 0
 
     def problems(self, computer: Computer, folder: Path, chance: random.Random) -> list[str]:
-        promised = computer.promise.event_ids
+        acknowledged = computer.promise.event_ids
+        # Files are as durable at "normal", but the journal behind them may end before they do.
         broken = computer.broken_files(folder)
-        if not self.is_full:
-            # Their bytes are as durable as ever. Whether the journal behind them is there is another matter.
-            promised = {}
         path = folder / STORE
-        if not path.exists() and (promised or any(one == STORE for one in computer.promise.files)):
-            return ["the store is gone", *broken]
-        with foldlog.open(path, config=foldlog.Config(durability=self.durability)) as store:
-            reader = store.database.new_reader()
-            sql = "SELECT streams.id, hex(chain) FROM events JOIN streams USING (session_key) ORDER BY position"
-            found = [list(row) for row in reader.execute(sql)]
-            reader.close()
-            if found != self.journal[: len(found)]:
-                broken.append("its journal is no beginning of the run's")
-            counts: dict[str, int] = {}
-            for session_id, _ in found:
-                counts[session_id] = counts.get(session_id, 0) + 1
-            for session_id, event_id in promised.items():
-                if counts.get(session_id, 0) < event_id:
-                    broken.append(f"{session_id} has {counts.get(session_id, 0)} of {event_id} events acknowledged")
-            report = store.verify()
-            if not report.ok:
-                broken.append(f"verify: {report.problems}")
-            if counts:
-                broken += self._go_on(store, chance.choice(sorted(counts)), counts)
+        if not path.exists():
+            return [*broken, "the store is gone"] if acknowledged and self.is_full else broken
+        marks = computer.names.get(f"{STORE}-marks")
+        are_marks_whole = marks is not None and _content(folder / f"{STORE}-marks") == marks.now
+        with foldlog.open(path, config=self.config) as store:
+            counts = self._counts(store, broken)
+            short = {one for one, event_id in acknowledged.items() if counts.get(one, 0) < event_id}
+            if self.is_full:
+                broken += [
+                    f"{one} has {counts.get(one, 0)} of {acknowledged[one]} events acknowledged" for one in short
+                ]
+            problems = store.verify().problems
+            broken += [f"verify: {problem}" for problem in problems if self.is_full or problem.session not in short]
+            if are_marks_whole and not self.is_full:
+                for one in sorted(short & counts.keys()):
+                    broken += self._told(store, one, acknowledged[one], counts[one])
+            whole = sorted(counts.keys() - short)
+            if whole:
+                broken += self._go_on(store, chance.choice(whole))
         return broken
 
-    @staticmethod
-    def _go_on(store: Any, session_id: str, counts: dict[str, int]) -> list[str]:
-        """Open a session of it and go on."""
+    def _counts(self, store: Any, broken: list[str]) -> dict[str, int]:
+        """How many events each session has; the whole journal must be a beginning of the run's."""
+        reader = store.database.new_reader()
+        found = [list(row) for row in reader.execute(JOURNAL)]
+        reader.close()
+        if found != self.journal[: len(found)]:
+            broken.append("its journal is no beginning of the run's")
+        return Counter(session_id for session_id, _ in found)
+
+    def _told(self, store: Any, session_id: str, acknowledged: int, count: int) -> list[str]:
+        """The mark of lost events is there: opening has to say so."""
+        self.losses_told += 1
+        try:
+            store.open_session(session_id, recover=False).close()
+        except foldlog.CorruptJournalError:
+            pass
+        else:
+            return [f"{session_id} has {count} of {acknowledged} events, which nobody says"]
+        with store.open_session(session_id):
+            notes = list(store.events(session_id, types=("session.recovered",)))
+        lost = notes[-1].get("lost") if notes else None
+        if not lost or lost[0] != count + 1 or lost[1] < acknowledged:
+            return [f"{session_id} has {count} of {acknowledged} events, and its note says {lost}"]
+        return []
+
+    def _go_on(self, store: Any, session_id: str) -> list[str]:
+        """Open a session of which nothing is missing, and go on."""
+        if self.is_full:
+            store.open_session(session_id, recover=False).close()  # which says so if a mark says otherwise
         with store.open_session(session_id) as session:
             events = list(store.events(session_id))
             if session.view != foldlog.fold(events):
                 return [f"{session_id}: view != journal"]
-            if session.emit("after")["id"] != len(events) + 1 or len(events) < counts[session_id]:
+            if session.emit("after")["id"] != len(events) + 1:
                 return [f"{session_id} does not go on where it was"]
         return []
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def look(log: str, folder: str, durability: str, seed: str, count: str, place: str) -> None:
@@ -93,7 +125,7 @@ def look(log: str, folder: str, durability: str, seed: str, count: str, place: s
             after = str(records[cut - 1])[:200]
             print(json.dumps({"cut": cut, "number": number, "after": after, "problems": problems}))
         shutil.rmtree(image)
-    print(json.dumps({"images": len(cuts), "wrong": wrong, "records": len(records)}))
+    print(json.dumps({"images": len(cuts), "wrong": wrong, "told": looker.losses_told}))
 
 
 if __name__ == "__main__":

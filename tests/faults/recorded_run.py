@@ -19,6 +19,7 @@ from faulty_disk import Disk, Kind
 import foldlog
 
 STORE = "history.db"
+JOURNAL = "SELECT streams.id, hex(chain) FROM events JOIN streams USING (session_key) ORDER BY position"
 _FILES = "files"
 _STEPS = 45
 
@@ -172,8 +173,7 @@ def main(folder: str, log: str, seed: str, durability: str, dies_at: str) -> Non
     # As the journals stood in the end: every image has a part of them.
     with foldlog.open(place / STORE, read_only=True) as store:
         reader = store.database.new_reader()
-        sql = "SELECT streams.id, hex(chain) FROM events JOIN streams USING (session_key) ORDER BY position"
-        Path(f"{log}.journal").write_text(json.dumps(reader.execute(sql).fetchall()))
+        Path(f"{log}.journal").write_text(json.dumps(reader.execute(JOURNAL).fetchall()))
         reader.close()
     os._exit(0)  # as it is: what is open stays open
 
