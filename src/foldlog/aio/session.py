@@ -263,7 +263,7 @@ class Session:
         await self.run(self.sync.checkpoint)
 
     async def reload(self) -> None:
-        """Read the journal again: what `CommitUncertainError` asks for."""
+        """Read the journal again: what `CommitUncertainError` asks for; what it finds then is final."""
         await self.run(self.sync.reload)
 
     # Values.

@@ -31,6 +31,7 @@ from foldlog.session.events import event_of
 from foldlog.session.host import Host
 from foldlog.session.line import Line, LineAppend
 from foldlog.storage import journal
+from foldlog.storage.faults import is_uncertain
 from foldlog.storage.journal import Head, Stream
 from foldlog.storage.lease import Lease
 
@@ -379,7 +380,7 @@ class Recorder(Line):
                     hint="close this handle and open the session again",
                 )
             self.drain()
-            if self._uncertain is not None:
+            if self._uncertain is not None and is_uncertain(self._uncertain.__cause__):
                 self.database.settle()
             view, head = load()
             self._look_at(view)

@@ -316,7 +316,7 @@ class Session(Verbs):
         return write
 
     def reload(self) -> None:
-        """Read the journal again: what `CommitUncertainError` asks for."""
+        """Read the journal again: what `CommitUncertainError` asks for; what it finds then is final."""
         recorder = self._recorder
         recorder.reload(lambda: checkpoint.read(self._host.database, recorder.stream))
 

@@ -41,14 +41,14 @@ _SHARED_CODES: Final = frozenset(
 _CERTAIN_CODES: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 
 
-def driver_error(error: BaseException) -> sqlite3.Error | None:
+def driver_error(error: BaseException | None) -> sqlite3.Error | None:
     """The driver's own error inside whatever SQLAlchemy made of it."""
     if isinstance(error, DBAPIError):
         return error.orig if isinstance(error.orig, sqlite3.Error) else None
     return error if isinstance(error, sqlite3.Error) else None
 
 
-def error_code(error: BaseException) -> int:
+def error_code(error: BaseException | None) -> int:
     """The primary SQLite result code of an error, 0 where it has none."""
     code = getattr(driver_error(error), "sqlite_errorcode", None)
     return (code or 0) & _PRIMARY
@@ -70,7 +70,7 @@ def is_damage(error: BaseException) -> bool:
     return error_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG)
 
 
-def is_uncertain(error: BaseException) -> bool:
+def is_uncertain(error: BaseException | None) -> bool:
     """Whether the disk failed in a way that leaves open what it kept, such as a sync that failed.
 
     A write that failed is certain: the commit's last frame is not there, and the next commit stands in
