@@ -30,7 +30,7 @@ def test_a_call_that_fails_is_an_error_of_ours_and_leaves_nothing_wrong(
     library: Path, tmp_path: Path, seed: int, size: Any, tell: Callable[[str], None]
 ) -> None:
     workers = os.cpu_count() or 1
-    count = size.rounds(quick=30, full=0)  # 0: every k there is
+    count = size.rounds(quick=20, full=0)  # 0: every k there is
     with quick_folder(tmp_path) as folder, ThreadPoolExecutor(workers) as pool:
 
         def work(worker: int) -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ def cut(library: Path, folder: Path, durability: str, seeds: list[int], count: i
 def test_a_power_cut_takes_nothing_that_was_promised(
     durability: str, library: Path, folder: Path, seed: int, size: Any, tell: Callable[[str], None]
 ) -> None:
-    runs = size.rounds(quick=3, full=40 if durability == "full" else 10)
+    runs = size.rounds(quick=2, full=40 if durability == "full" else 10)
     count = size.rounds(quick=15, full=_IMAGES_A_RUN)
     chance = random.Random(seed)
     found = cut(library, folder, durability, [chance.randrange(2**20) for _ in range(runs)], count)
@@ -95,11 +95,11 @@ def test_a_power_cut_takes_nothing_that_was_promised(
     told = sum(line["told"] for line in found if "told" in line)
     if size.is_full and durability == "normal" and find_spec("foldlog.storage.marks"):
         assert told, "no image has lost events and kept their mark"
-    tell(f"{images:,} images of {runs} runs: 0 wrong; losses that a mark told of: {told:,}")
+    tell(f"{images:,} images of {runs} runs: 0 wrong; losses told by a mark: {told:,}")
 
 
 def test_the_images_do_lose_what_was_not_synced(library: Path, folder: Path) -> None:
     # Or the test above would prove nothing: at "normal" commits are not synced, and some must be missing.
     record(library, folder, "normal", 9)
-    found = look(folder, "full", 9, 60)
+    found = look(folder, "full", 9, 30)
     assert any("events acknowledged" in problem for line in found for problem in line.get("problems", ()))
