@@ -145,3 +145,17 @@ def test_what_checkpoints_leave_is_what_an_export_makes(exporting: foldlog.Store
         child.mark_final(2)
     session.checkpoint()
     assert exporting.export(files) == []
+
+
+def test_a_session_whose_files_could_not_be_written_is_in_the_store(
+    exporting: foldlog.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bool:
+        raise foldlog.StoreError("no room", hint="make some")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "write_file", fail)
+        with pytest.raises(foldlog.StoreError, match="'demo' is stored, but not its files: no room") as caught:
+            exporting.start_session(id="demo")
+    assert "open_session" in caught.value.hint
+    assert exporting.open_session("demo").add_event("goes.on") == 2

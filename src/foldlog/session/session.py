@@ -130,10 +130,8 @@ class Session(Verbs):
             self.let_go()
             if not isinstance(error, FoldlogError):
                 raise
-            raise StoreError(
-                f"session {self.id!r} is in the store, but its files were not written: {error.message}",
-                hint="open it with open_session(id) once the cause is gone",
-            ) from error
+            hint = "open it with open_session(id) once the cause is gone"
+            raise StoreError(f"session {self.id!r} is stored, but not its files: {error.message}", hint=hint) from error
 
     @classmethod
     def reopen(cls, host: Host, session_id: str, *, recover: bool, take_over: bool) -> "Session":
