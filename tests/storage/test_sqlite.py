@@ -391,15 +391,3 @@ def test_forking_leaves_the_parents_handle_usable(database: Database, line: Any)
 def test_no_driver_error_leaves_a_read(database: Database) -> None:
     with pytest.raises(FoldlogError), database.read() as connection:
         connection.exec_driver_sql("SELECT nonsense FROM nowhere")
-
-
-def test_settling_is_a_commit_that_changes_nothing(database: Database) -> None:
-    with database.write() as connection:
-        before = [pragma(connection, name) for name in ("user_version", "data_version", "application_id")]
-        changes = connection.total_changes
-    size = Path(f"{database.path}-wal").stat().st_size
-    database.settle()
-    with database.write() as connection:
-        assert [pragma(connection, name) for name in ("user_version", "data_version", "application_id")] == before
-        assert connection.total_changes == changes
-    assert Path(f"{database.path}-wal").stat().st_size > size

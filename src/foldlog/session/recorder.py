@@ -381,7 +381,7 @@ class Recorder(Line):
                 )
             self.drain()
             if self._uncertain is not None and is_uncertain(self._uncertain.__cause__):
-                self.database.settle()
+                journal.settle(self.database)
             view, head = load()
             self._look_at(view)
             self._stand_at(head)

@@ -206,16 +206,6 @@ class Database:
         with self.write(), translated(f"writing {self.path}"), self._alive().begin() as transaction:
             yield transaction.connection
 
-    def settle(self) -> None:
-        """Make final what can be read now, after a commit whose sync failed.
-
-        What it wrote may stand in the WAL behind the last commit that counts, whole: seen by nobody, and back
-        after a crash. A commit of one page, of no other effect, takes its place.
-        """
-        with self.transaction() as connection:
-            number = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            connection.exec_driver_sql(f"PRAGMA user_version = {number}")
-
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A read-only connection that sees one moment."""
@@ -362,8 +352,7 @@ def check_file(path: Path) -> None:
 def create(path: Path, make: Callable[[sqlite3.Connection], Any]) -> None:
     """Make a store at `path` unless one appears there first: whole, or not at all.
 
-    `make` fills the new database inside a transaction. The file's mode is 0600, and what SQLite keeps
-    beside it follows.
+    `make` fills the new database inside a transaction. The file's mode, as that of what is beside it, is 0600.
     """
     if not path.parent.is_dir():
         raise StoreError(f"there is no folder {path.parent}", hint="make the folder first, or check the path")
@@ -374,13 +363,11 @@ def create(path: Path, make: Callable[[sqlite3.Connection], Any]) -> None:
             connection = _connect(fresh, "rw")
             try:
                 connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-                connection.execute("PRAGMA synchronous = FULL")
                 _use_wal(connection)
                 connection.execute("BEGIN IMMEDIATE")
                 make(connection)
                 connection.execute("COMMIT")
-                # close() would do it too, and say nothing where the disk fails: only the file is linked below.
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # close() keeps it to itself where the disk fails
             finally:
                 connection.close()
         with contextlib.suppress(FileExistsError):
