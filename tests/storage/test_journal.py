@@ -484,21 +484,3 @@ def test_a_damaged_page_is_reported_as_damage(new_database: Any, path: Path, lin
     path.write_bytes(content)
     with pytest.raises(CorruptJournalError):
         list(event_feed.read_feed(new_database(read_only=True)))
-
-
-def test_settling_is_a_commit_that_changes_nothing(database: Database) -> None:
-    with database.write() as connection:
-        before = [
-            connection.execute(f"PRAGMA {name}").fetchone()
-            for name in ("user_version", "data_version", "application_id")
-        ]
-        changes = connection.total_changes
-    size = Path(f"{database.path}-wal").stat().st_size
-    journal.settle(database)
-    with database.write() as connection:
-        assert [
-            connection.execute(f"PRAGMA {name}").fetchone()
-            for name in ("user_version", "data_version", "application_id")
-        ] == before
-        assert connection.total_changes == changes
-    assert Path(f"{database.path}-wal").stat().st_size > size

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from foldlog.storage import journal
+from foldlog.storage import journal, wal
 from foldlog.storage.sqlite import Database
 
 MIB = 1024 * 1024
@@ -131,3 +131,22 @@ def test_a_close_does_not_wait_for_a_reader(
     append(database, line, 50)
     database.close()
     assert size(path) > 0
+
+
+def test_settling_is_a_commit_that_changes_nothing(database: Database) -> None:
+    with database.write() as connection:
+        before = [
+            connection.execute(f"PRAGMA {name}").fetchone()
+            for name in ("user_version", "data_version", "application_id")
+        ]
+        changes = connection.total_changes
+    size = Path(f"{database.path}-wal").stat().st_size
+    with database.transaction() as transaction:
+        wal.settle(transaction)
+    with database.write() as connection:
+        assert [
+            connection.execute(f"PRAGMA {name}").fetchone()
+            for name in ("user_version", "data_version", "application_id")
+        ] == before
+        assert connection.total_changes == changes
+    assert Path(f"{database.path}-wal").stat().st_size > size

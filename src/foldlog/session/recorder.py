@@ -30,7 +30,7 @@ from foldlog.core.view import View
 from foldlog.session.events import event_of
 from foldlog.session.host import Host
 from foldlog.session.line import Line, LineAppend
-from foldlog.storage import journal
+from foldlog.storage import journal, wal
 from foldlog.storage.faults import is_uncertain
 from foldlog.storage.journal import Head, Stream
 from foldlog.storage.lease import Lease
@@ -381,7 +381,8 @@ class Recorder(Line):
                 )
             self.drain()
             if self._uncertain is not None and is_uncertain(self._uncertain.__cause__):
-                journal.settle(self.database)
+                with self.database.transaction() as connection:
+                    wal.settle(connection)
             view, head = load()
             self._look_at(view)
             self._stand_at(head)

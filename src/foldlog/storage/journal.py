@@ -260,17 +260,6 @@ def _deleted(stream: Stream) -> UnknownSessionError:
 _SEE_DELETIONS: Final = "the SQL view deletions says when and why"
 
 
-def settle(database: Database) -> None:
-    """Make final what can be read now, after a commit whose sync failed.
-
-    What it wrote may stand in the WAL behind the last commit that counts, whole: seen by nobody, and back
-    after a crash. A commit of one page, of no other effect, takes its place.
-    """
-    with database.transaction() as connection:
-        number = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        connection.exec_driver_sql(f"PRAGMA user_version = {number}")
-
-
 def find_stream(database: Database, session_id: str) -> Stream:
     """The stream of a session; raises `UnknownSessionError`."""
     with database.read() as connection:

@@ -12,6 +12,8 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import Connection
+
 SIZE_LIMIT_BYTES: Final = 4 * 1024 * 1024
 # A commit writes two or three pages, so this is a thousand pages at most; larger ones show in the file's size.
 _COMMITS_MAX: Final = 350
@@ -68,3 +70,13 @@ class WalKeeper:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("PRAGMA busy_timeout = 0")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def settle(connection: Connection) -> None:
+    """Make final what can be read now, after a commit whose sync failed; inside a transaction of the caller's.
+
+    What that commit wrote may stand in the log behind the last one that counts, whole: seen by nobody, and
+    back after a crash. A commit of one page, of no other effect, takes its place.
+    """
+    number = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA user_version = {number}")
