@@ -39,6 +39,7 @@ from foldlog.core.errors import (
 from foldlog.core.fold import apply, fold
 from foldlog.core.limits import Limits
 from foldlog.core.preview import project_value
+from foldlog.core.secret_text import scrub_secrets
 from foldlog.core.view import View
 from foldlog.session.config import Config
 from foldlog.session.session import Session
@@ -67,6 +68,7 @@ __all__ = [
     "derive_usage",
     "derive_tree",
     "project_value",
+    "scrub_secrets",
     # Errors.
     "FoldlogError",
     "StoreError",

@@ -49,6 +49,9 @@ PREVIEW_DEPTH_MAX = 4
 PREVIEW_CHARS_MAX = 2000
 PREVIEW_ENTRIES_MAX = 50
 
+# What a scrub hook removed is named in the event, so far; then counted.
+SCRUB_MARKS_MAX = 100
+
 # A read-only query: long enough for analysis, short enough that a mistake ends by itself.
 QUERY_SECONDS_MAX = 30.0
 QUERY_VALUE_BYTES_MAX = 64 * 1024 * 1024

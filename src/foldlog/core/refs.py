@@ -16,10 +16,11 @@ class Ref(dict[str, Any]):
 
     `body` holds the blob's JSON until an event that carries the reference commits it, and `pieces` the
     same as it will be stored; a reference read back from a journal has neither, its bytes are in the
-    store. `inner` are the references that stand inside the blob's value.
+    store. `inner` are the references that stand inside the blob's value. `scrubbed`: the hook that has seen
+    the value, and what it removed.
     """
 
-    __slots__ = ("body", "inner", "pieces")
+    __slots__ = ("body", "inner", "pieces", "scrubbed")
 
     def __init__(
         self,
@@ -27,11 +28,13 @@ class Ref(dict[str, Any]):
         body: bytes | None = None,
         inner: tuple["Ref", ...] = (),
         pieces: Pieces | None = None,
+        scrubbed: tuple[object, list[dict[str, Any]]] | None = None,
     ) -> None:
         super().__init__(value)
         self.body = body
         self.inner = inner
         self.pieces = pieces
+        self.scrubbed = scrubbed
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Ref, (dict(self), self.body, self.inner, self.pieces)
@@ -60,7 +63,7 @@ def copy_value(value: Any) -> Any:
     if kind is list:
         return [item if type(item) in _IMMUTABLE else copy_value(item) for item in value]
     if kind is Ref:
-        return Ref(dict(value), value.body, value.inner, value.pieces)
+        return Ref(dict(value), value.body, value.inner, value.pieces, value.scrubbed)
     if kind is set:
         return set(value)
     return value

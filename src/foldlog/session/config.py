@@ -8,6 +8,7 @@ from typing import Literal
 
 from foldlog.core.errors import StoreError
 from foldlog.core.limits import INLINE_BYTES_MAX, Limits
+from foldlog.core.secret_text import Scrub
 
 
 def utc_now() -> dt.datetime:
@@ -22,7 +23,9 @@ class Config:
     `durability`: "full" survives power loss (one disk sync a commit), "normal" survives the death of the
     process. `inline_bytes_max`: values up to so many JSON bytes travel inside their event. `export_dir`:
     a folder where every checkpoint also writes the session's files. `clock`: gives aware datetimes.
-    `allow_network_file_system`: write a store there too; only where a single machine ever uses it.
+    `allow_network_file_system`: write a store there too; only where a single machine ever uses it. `scrub`:
+    given the type and the payload of each event before it is stored, returns the payload without secrets; None
+    as the type for a value that becomes a blob. `foldlog.scrub_secrets()` makes one.
 
     >>> Config(durability="normal").inline_bytes_max
     4096
@@ -34,6 +37,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     clock: Callable[[], dt.datetime] = utc_now
     allow_network_file_system: bool = False
+    scrub: Scrub | None = None
 
     def __post_init__(self) -> None:
         if self.durability not in ("full", "normal"):
@@ -42,4 +46,8 @@ class Config:
             raise StoreError(
                 f"inline_bytes_max {self.inline_bytes_max!r} is not a number of bytes",
                 hint="use an int from 0",
+            )
+        if self.scrub is not None and not callable(self.scrub):
+            raise StoreError(
+                "scrub is no function", hint="pass foldlog.scrub_secrets(), or a function of type and payload"
             )

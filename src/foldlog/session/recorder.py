@@ -30,6 +30,7 @@ from foldlog.core.view import View
 from foldlog.session.events import event_of
 from foldlog.session.host import Host
 from foldlog.session.line import Line, LineAppend
+from foldlog.session.scrubbing import scrubbed_event
 from foldlog.storage import journal, wal
 from foldlog.storage.faults import is_uncertain
 from foldlog.storage.journal import Head, Stream
@@ -312,13 +313,16 @@ class Recorder(Line):
                 f"{event_type}: id, type and at are given by the session",
                 hint="use other names in the payload",
             )
-        limits = self.host.config.limits
+        config = self.host.config
+        limits = config.limits
         encoded = encode(
             fields,
             what=event_type,
             nesting_max=limits.nesting_max + ENVELOPE_NESTING,
             bytes_max=limits.event_bytes_max,
         )
+        if config.scrub is not None:
+            encoded = scrubbed_event(config, event_type, encoded)
         return self._stamp(event_type, encoded, idempotency_key, expected_id)
 
     def _find_key(self, idempotency_key: str) -> Event | None:

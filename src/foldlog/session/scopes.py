@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from foldlog.core.errors import FoldlogError
 from foldlog.core.ids import RowId
-from foldlog.core.preview import project_value
 from foldlog.core.rows import Row
+from foldlog.session.scrubbing import scrubbed_preview
 from foldlog.session.verbs import Verbs, error_value
 
 
@@ -101,9 +101,10 @@ class TurnScope(_Scope):
     def final(self, value: Any, **fields: Any) -> None:
         """End the turn with a final value, which becomes the session's."""
         ref = self.session.value_ref(value)
+        preview = scrubbed_preview(self.session._host.config, value)
         with self.session.batch():
             self.session.record_final(ref, value)
-            self._end("final", final_ref=ref, final_preview=project_value(value), **fields)
+            self._end("final", final_ref=ref, final_preview=preview, **fields)
 
     def _end_quietly(self) -> None:
         self.ok()

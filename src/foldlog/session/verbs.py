@@ -20,7 +20,6 @@ from foldlog.core.errors import (
 from foldlog.core.fold import FOLDED_TYPES, Event
 from foldlog.core.ids import RowId, check_row_id, is_hash
 from foldlog.core.parts import split
-from foldlog.core.preview import project_value
 from foldlog.core.refs import Ref, copy_value, hash_name
 from foldlog.core.rows import LINK_KEYS, Row
 from foldlog.core.view import View
@@ -28,6 +27,7 @@ from foldlog.session import variables
 from foldlog.session.events import own_copy
 from foldlog.session.host import Host
 from foldlog.session.recorder import Batch, Recorder
+from foldlog.session.scrubbing import scrubbed_preview, scrubbed_value
 from foldlog.storage import blobs
 
 ChangeFunction = Callable[[Row], Row | None]
@@ -240,7 +240,7 @@ class Verbs(ABC):
         """Record a final value by its reference; `mark_final` for those who have one already."""
         fields: dict[str, Any] = {"value_ref": ref}
         if ref["kind"] == "blob":
-            fields["value_preview"] = project_value(value)
+            fields["value_preview"] = scrubbed_preview(self._host.config, value)
         with self._recorder.hold() as recorder:
             recorder.record("session.final", fields)
 
@@ -281,9 +281,13 @@ class Verbs(ABC):
                 f"a value of {len(encoded.data):,} JSON bytes; the limit is {config.limits.blob_bytes_max:,}",
                 hint="split it, or raise blob_bytes_max in Config(limits=…)",
             )
+        seen = None
+        if config.scrub is not None:
+            encoded, removed = scrubbed_value(config.scrub, encoded, config.limits.nesting_max)
+            seen = (config.scrub, removed)
         name = hash_name(encoded.data)
         pieces = split(encoded.wire, encoded.data)
-        return Ref({"kind": "blob", "hash": name, "bytes": len(encoded.data)}, encoded.data, encoded.refs, pieces)
+        return Ref({"kind": "blob", "hash": name, "bytes": len(encoded.data)}, encoded.data, encoded.refs, pieces, seen)
 
     def read_ref(self, ref: dict[str, Any]) -> Any:
         """The value a reference stands for.
