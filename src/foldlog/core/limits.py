@@ -54,7 +54,10 @@ SCRUB_MARKS_MAX = 100
 
 # A read-only query: long enough for analysis, short enough that a mistake ends by itself.
 QUERY_SECONDS_MAX = 30.0
-QUERY_VALUE_BYTES_MAX = 64 * 1024 * 1024
+# A value in a query: SQLite's functions copy it several times over, in one step that nothing interrupts.
+QUERY_VALUE_BYTES_MAX = 16 * 1024 * 1024
+# Memory and temporary files that a query may take for what it sorts, groups and collects.
+QUERY_EXTRA_BYTES_MAX = 1024 * 1024 * 1024
 
 
 # Beyond this, SQLite itself refuses a value.

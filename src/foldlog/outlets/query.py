@@ -1,32 +1,23 @@
 """Read-only SQL: a connection of its own that cannot write, attach, load code or run for ever.
 
+What a query may do and take is in `foldlog.outlets.query_bounds`.
+
 The tables and SQL views that can be asked are on the schema page; how they are filled is in
 `foldlog.session.checkpoint`.
 """
 
+import math
 import sqlite3
-import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from foldlog.core.errors import QueryError
-from foldlog.core.limits import QUERY_SECONDS_MAX, QUERY_VALUE_BYTES_MAX
+from foldlog.core.limits import QUERY_SECONDS_MAX
+from foldlog.outlets.query_bounds import Watch, bound, too_long
 from foldlog.storage.sqlite import Database
 
 if TYPE_CHECKING:
     import sqlite_utils
-
-_ALLOWED: Final = frozenset({
-    sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE,
-})  # fmt: skip
-# These build or scan values of any size in one step, where no deadline can interrupt them, or reach
-# outside the database.
-_DENIED_FUNCTIONS: Final = frozenset({
-    "printf", "format", "zeroblob", "randomblob", "load_extension", "fts3_tokenizer", "readfile", "writefile",
-    "edit", "eval",
-})  # fmt: skip
-# Steps of SQLite's virtual machine between two looks at the clock: about 0.1 ms.
-_STEPS_PER_LOOK: Final = 10_000
 
 
 def run(database: Database, sql: str, params: Any = (), *, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
@@ -34,86 +25,130 @@ def run(database: Database, sql: str, params: Any = (), *, timeout_s: float | No
     if timeout_s is not None and not isinstance(timeout_s, int | float):
         raise QueryError("timeout is a number of seconds", hint="pass a number, or leave it out")
     limit_s = QUERY_SECONDS_MAX if timeout_s is None else float(timeout_s)
+    params = _checked(params)
     connection = database.new_reader()
+    watch = Watch(limit_s)
     try:
-        deadline = time.monotonic() + limit_s
-        _bound(connection, deadline)
+        bound(connection, watch)
         cursor = connection.execute(sql, params)
         names = [column[0] for column in cursor.description or ()]
-    except (sqlite3.Error, sqlite3.Warning, TypeError, ValueError, OverflowError) as error:
+    except (sqlite3.Error, sqlite3.Warning, TypeError, ValueError, OverflowError, MemoryError) as error:
         connection.close()
-        raise _refusal(error, limit_s) from error
+        raise _refusal(error, limit_s, watch) from error
     except BaseException:
         connection.close()
         raise
     if not names:
         connection.close()
         raise QueryError("the SQL returns no rows", hint="ask with a SELECT")
-    return _rows(connection, cursor, names, limit_s)
+    return _Rows(database, connection, cursor, names, watch, limit_s)
 
 
-def _rows(
-    connection: sqlite3.Connection, cursor: sqlite3.Cursor, names: list[str], limit_s: float
-) -> Iterator[dict[str, Any]]:
-    try:
-        for row in cursor:
-            yield dict(zip(names, row, strict=True))
-    except sqlite3.Error as error:
-        raise _refusal(error, limit_s) from error
-    finally:
-        connection.close()
+def _checked(params: Any) -> dict[str, Any] | list[Any]:
+    """Values that SQLite takes as they are, and no others: an adapter is code that runs, NaN becomes NULL."""
+    if isinstance(params, Mapping):
+        found: dict[str, Any] | list[Any] = dict(params)
+        values = list(params.values())
+    elif isinstance(params, Sequence) and not isinstance(params, str | bytes | bytearray | memoryview):
+        found = values = list(params)
+    else:
+        raise QueryError("the parameters are no sequence or mapping", hint="pass a list for ?, a dict for :name")
+    for value in values:
+        if not (value is None or type(value) in (int, float, bool, str, bytes, bytearray, memoryview)):
+            raise QueryError(
+                f"a parameter is of class {type(value).__qualname__}", hint="pass str, int, float, bytes or None"
+            )
+        if type(value) is float and math.isnan(value):
+            raise QueryError("a parameter is NaN", hint="SQL has no NaN: pass None, and ask with IS")
+    return found
 
 
-def _bound(connection: sqlite3.Connection, deadline: float) -> None:
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, QUERY_VALUE_BYTES_MAX)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, 1_000_000)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000)
-    # SQLite's own takes the product of both lengths, in one step that no deadline ends.
-    connection.create_function("instr", 2, _instr, deterministic=True)
-    connection.set_authorizer(_authorize)
-    connection.set_progress_handler(lambda: int(time.monotonic() > deadline), _STEPS_PER_LOOK)
+class _Rows(Iterator[dict[str, Any]]):
+    """The rows of one query; its connection is closed at the end, at an error, by `close` and when it is let go of."""
+
+    def __init__(
+        self,
+        database: Database,
+        connection: sqlite3.Connection,
+        cursor: sqlite3.Cursor,
+        names: list[str],
+        watch: Watch,
+        limit_s: float,
+    ) -> None:
+        self._database = database
+        self._connection: sqlite3.Connection | None = connection
+        self._cursor = cursor
+        self._names = names
+        self._watch = watch
+        self._limit_s = limit_s
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        if self._connection is None:
+            raise StopIteration
+        self._database.check_open()
+        try:
+            # Between two rows too: what is being read keeps the log from shrinking.
+            self._watch.check(self._limit_s)
+            row = next(self._cursor, None)
+        except (sqlite3.Error, UnicodeError, MemoryError) as error:
+            self.close()
+            raise _refusal(error, self._limit_s, self._watch) from error
+        except BaseException:
+            self.close()
+            raise
+        if row is None:
+            self.close()
+            raise StopIteration
+        return dict(zip(self._names, row, strict=True))
+
+    def close(self) -> None:
+        """Let go of the database; there are no more rows."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
-def _instr(text: Any, part: Any) -> int | None:
-    """Where `part` first is in `text`, from 1, as SQLite's instr says it."""
-    if text is None or part is None:
-        return None
-    if isinstance(text, bytes) and isinstance(part, bytes):
-        return text.find(part) + 1
-    return _as_text(text).find(_as_text(part)) + 1
-
-
-def _as_text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _authorize(action: int, _first: str | None, second: str | None, *_rest: str | None) -> int:
-    if action not in _ALLOWED:
-        return sqlite3.SQLITE_DENY
-    if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in _DENIED_FUNCTIONS:
-        return sqlite3.SQLITE_DENY
-    return sqlite3.SQLITE_OK
-
-
-def _refusal(error: Exception, limit_s: float) -> QueryError:
+def _refusal(error: Exception, limit_s: float, watch: Watch) -> QueryError:
     code = getattr(error, "sqlite_errorcode", 0)
-    if code == sqlite3.SQLITE_INTERRUPT:
-        return QueryError(f"the query ran longer than {limit_s:g} s", hint="narrow it, or pass timeout=…")
-    if code == sqlite3.SQLITE_AUTH or "not authorized" in str(error) or "prohibited" in str(error):
+    text = _words(error)
+    if watch.took_too_much or isinstance(error, MemoryError):
+        return QueryError("the query takes too much memory or disk", hint="sort, group or join less at once")
+    if code == sqlite3.SQLITE_INTERRUPT or (code == sqlite3.SQLITE_AUTH and watch.is_over):
+        return too_long(limit_s)
+    if code == sqlite3.SQLITE_AUTH or "not authorized" in text or "prohibited" in text:
         return QueryError(
-            f"the query is refused ({error})",
+            f"the query is refused ({text})",
             hint="query() reads: one SELECT over the tables and views, nothing else",
         )
-    if code == sqlite3.SQLITE_TOOBIG:
+    if code == sqlite3.SQLITE_TOOBIG or "user-defined function raised" in text:
         return QueryError("a value in the query is too large", hint="select less of it: substr(data, 1, 1000)")
     if isinstance(error, sqlite3.ProgrammingError | sqlite3.Warning):
-        return QueryError(f"SQLite says: {error}", hint="one statement, and one value for each ? or :name in it")
-    return QueryError(f"SQLite says: {error}", hint="the schema page lists the tables, views and columns")
+        return QueryError(f"SQLite says: {text}", hint="one statement, and one value for each ? or :name in it")
+    return QueryError(f"SQLite says: {text}", hint="the schema page lists the tables, views and columns")
+
+
+def _words(error: Exception) -> str:
+    """What SQLite says, without values: a path of JSON, or text that is no UTF-8, may come from a row."""
+    text = str(error)
+    if isinstance(error, UnicodeError) or text.startswith(_WITH_VALUES):
+        return f"{type(error).__name__}: a value in the query is not of the form it should be"
+    return text if len(text) <= _WORDS_CHARS_MAX else f"{text[:_WORDS_CHARS_MAX]}…"
+
+
+_WITH_VALUES = ("Could not decode", "JSON path error", "bad JSON path")
+_WORDS_CHARS_MAX = 200
 
 
 def utils_database(database: Database) -> "sqlite_utils.Database":
     """A `sqlite_utils.Database` over a read-only connection."""
     import sqlite_utils  # noqa: PLC0415  (heavy, and only for those who ask)
 
-    return sqlite_utils.Database(database.new_reader())
+    connection = database.new_reader()
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    return sqlite_utils.Database(connection)

@@ -13,6 +13,7 @@ import os
 import secrets
 import sqlite3
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -268,6 +269,9 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     )
     # A schema from elsewhere may call functions from its views and triggers; ours do not need to.
     connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    if sys.version_info >= (3, 12):  # earlier drivers cannot say it
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
     connection.execute("PRAGMA mmap_size = 0")
     return connection
 
@@ -331,6 +335,12 @@ def _pragma(path: Path, mode: str, name: str) -> int:
         return found
     finally:
         connection.close()
+
+
+def glance(path: Path) -> sqlite3.Connection:
+    """A read-only connection to look at a file with, before it is used; to be closed by the caller."""
+    with translated(f"opening {path}"):
+        return _connect(path, reading_mode(path))
 
 
 def check_file(path: Path) -> None:

@@ -92,7 +92,8 @@ def looks(database: Database, which: Wanted) -> Generator[RecordedEvent | None, 
     reader = database.new_reader()
     try:
         version = None
-        while not database.is_closed:
+        while not database.is_closed or database.is_inherited:
+            database.check_open()
             seen = reader.execute("PRAGMA data_version").fetchone()[0]
             if seen != version:
                 version = seen
@@ -106,6 +107,8 @@ def looks(database: Database, which: Wanted) -> Generator[RecordedEvent | None, 
                     takes_file_as_unchanging = reading_mode(database.path) != "ro"
                     reader, version = database.new_reader(), None
     except StoreClosedError:
+        if database.is_inherited:
+            raise
         return  # closed between two looks
     finally:
         reader.close()

@@ -4,6 +4,7 @@ An upgrade is one transaction: the durable tables by Alembic, the projection tab
 refilled from the journal. It succeeds whole or leaves the file as it was.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,7 @@ from foldlog.core.errors import NotAStoreError, SchemaTooNewError, StoreError
 from foldlog.session import checkpoint
 from foldlog.session.config import Config
 from foldlog.session.replaying import fold_on_connection
-from foldlog.storage import file_system, migrate, sqlite, tables
+from foldlog.storage import file_system, migrate, recognise, sqlite, tables
 from foldlog.storage.faults import translated
 from foldlog.storage.journal import Stream
 from foldlog.storage.schema import SCHEMA_NUMBER
@@ -39,6 +40,8 @@ def open_database(path: Path, config: Config, *, read_only: bool) -> Database:
             f"{path} has the older schema {number} and was opened read-only",
             hint="open it once without read_only=True to upgrade it, or run `foldlog upgrade`",
         )
+    with translated(f"opening {path}"), contextlib.closing(sqlite.glance(path)) as connection:
+        recognise.check_schema(connection, path, number)
     database = Database(path, durability=config.durability, read_only=read_only)
     if number < SCHEMA_NUMBER:
         try:
@@ -75,6 +78,7 @@ def upgrade(database: Database) -> None:
         for _ in rebuild_tables(connection, writers):
             pass
         migrate.mark_current(connection)
+        recognise.check_schema(driver, database.path, SCHEMA_NUMBER)
 
 
 def rebuild_tables(connection: Connection, writers: Mapping[str, str | None]) -> Iterator[str]:
