@@ -338,7 +338,10 @@ def _untag(wire: Any, depth: int = 0) -> Any:
         if name is None:
             return {_unescape(key): _untag(item, depth + 1) for key, item in wire.items()}
         if name == "ref":
-            return Ref({key: item for key, item in wire.items() if key != TAG})
+            ref = Ref({key: item for key, item in wire.items() if key != TAG})
+            if not is_intact(ref):
+                raise ValueError("a reference that is none")
+            return ref
         return READERS[name](_untag(wire["value"], depth + 1))
     if kind is list:
         return [_untag(item, depth + 1) for item in wire]

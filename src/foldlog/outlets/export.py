@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from foldlog.core.codec import decode
 from foldlog.core.columns import dump
+from foldlog.core.errors import CorruptJournalError, InvalidIdError, LimitError
 from foldlog.core.ids import check_session_id, is_hash, parent_id
 from foldlog.core.refs import Ref
 from foldlog.core.rows import KINDS
@@ -49,7 +50,27 @@ def export(store: "Store", directory: Path, session_id: str | None = None) -> li
     else:
         journal.find_stream(store.database, check_session_id(session_id))
         wanted = [session_id, *journal.stream_ids(store.database, below=session_id)]
-    return [path for one in wanted for path in _Export(store, directory, one).write()]
+    names = [one for one in wanted if _is_name(one)]
+    written = [path for one in names for path in _Export(store, directory, one).write()]
+    if len(names) < len(wanted):
+        raise CorruptJournalError(
+            f"{store.path}: {len(wanted) - len(names)} of its sessions have ids that are none, and were not written",
+            hint="the others were; run `foldlog verify` on the store",
+        )
+    return written
+
+
+def _is_name(session_id: object) -> bool:
+    """Whether this can be an id, and so the name of a folder: in a damaged or hostile store it may be anything."""
+    try:
+        check_session_id(session_id, depth_max=_DEPTH_MAX)
+    except (InvalidIdError, LimitError):
+        return False
+    return True
+
+
+# No file system takes a deeper tree of folders: each level is two.
+_DEPTH_MAX: Final = 1000
 
 
 @dataclass(slots=True)

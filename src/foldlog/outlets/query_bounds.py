@@ -143,12 +143,12 @@ def _instr(text: Any, part: Any) -> int | None:
     return _as_text(text).find(_as_text(part)) + 1
 
 
-def _replace(text: Any, old: Any, new: Any) -> str | None:
+def _replace(text: Any, old: Any, new: Any) -> Any:
     if text is None or old is None or new is None:
         return None
     inside, gone, put = _as_text(text), _as_text(old), _as_text(new)
     if not gone:
-        return inside
+        return text
     if len(inside) + inside.count(gone) * (len(put) - len(gone)) > QUERY_VALUE_BYTES_MAX:
         raise sqlite3.DataError
     return inside.replace(gone, put)

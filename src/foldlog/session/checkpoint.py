@@ -161,6 +161,8 @@ def _open(database: Database, stream: Stream, *, begin_again: bool) -> tuple[Vie
     if row is None:
         return replay(database, stream)
     event_id = row["checkpoint_event_id"]
+    if type(event_id) is not int:
+        raise damaged_tables(stream.session_id, TypeError())
     try:
         standing = _standing(decode(row["data"]), decode(row["folded"]), decode(usage or "null"))
     except DAMAGED_ROW as error:

@@ -13,6 +13,8 @@ from foldlog.storage.journal import StoredEvent
 
 def event_of(stored: StoredEvent) -> Event:
     """A stored event as the dict that folds."""
+    if type(stored.event_id) is not int or type(stored.type) is not str or type(stored.at) is not str:
+        raise _damaged(stored, "a column is not of the type it was written as")
     try:
         payload = decode(stored.data)
     except CorruptJournalError as error:

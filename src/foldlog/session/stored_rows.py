@@ -119,7 +119,7 @@ class StoredRows:
                 with self._database.read() as connection:
                     journal.check_kept(connection, self._stream)
                     standing = tables.read_standing(connection, self._session_id)
-                    if standing is not None and self._event_id <= standing <= self._counters["event"]:
+                    if type(standing) is int and self._event_id <= standing <= self._counters["event"]:
                         try:
                             return read(connection)
                         except DAMAGED_ROW as error:
@@ -139,6 +139,9 @@ class StoredRows:
 
 def _entry(stored: tables.Stored) -> tuple[RowId, Entry]:
     row = decode(stored[0])
+    # What was written is a map with an id, and its place: anything else is damage, or somebody else's work.
+    if type(row) is not dict or "id" not in row or not all(type(place) is int for place in stored[1:]):
+        raise TypeError("not a row")
     return row["id"], Entry(row, *stored[1:])
 
 

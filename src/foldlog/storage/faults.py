@@ -61,13 +61,11 @@ def is_constraint(error: BaseException) -> bool:
 
 def is_damage(error: BaseException) -> bool:
     """Whether the file does not hold what SQLite, or its text columns, need."""
-    if isinstance(error, UnicodeDecodeError):
-        return True
-    found = driver_error(error)
-    if found is not None and getattr(found, "sqlite_errorcode", None) is None:
-        # The driver's own, which has no code: text that is no UTF-8.
-        return "decode" in str(found)
-    return error_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG)
+    return is_undecodable(error) or error_code(error) in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_TOOBIG,
+    )
 
 
 def is_uncertain(error: BaseException | None) -> bool:
@@ -78,6 +76,19 @@ def is_uncertain(error: BaseException | None) -> bool:
     """
     code = getattr(driver_error(error), "sqlite_errorcode", None)
     return error_code(error) == sqlite3.SQLITE_IOERR and code not in _CERTAIN_CODES
+
+
+def is_undecodable(error: BaseException) -> bool:
+    """Whether the driver met text that is not UTF-8; it prints that text."""
+    # Its words about a damaged schema may themselves be none.
+    return isinstance(error, UnicodeDecodeError) or "Could not decode to UTF-8" in str(driver_error(error) or "")
+
+
+def damaged_text(doing: str) -> CorruptJournalError:
+    """The error for text in a row that is not UTF-8."""
+    return CorruptJournalError(
+        f"{doing}: a row holds text that is not UTF-8", hint="run `foldlog verify` on the store; restore a backup"
+    )
 
 
 def concerns_all(error: FoldlogError) -> bool:
@@ -121,4 +132,6 @@ def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except (*DRIVER_ERRORS, SQLAlchemyError) as error:
+        if is_undecodable(error):  # its words are a row's: not even as a cause
+            raise damaged_text(doing) from None
         raise translate(error, doing) from error

@@ -115,14 +115,15 @@ def _not_removed(path: Path, error: OSError) -> StoreError:
 
 
 def _same(path: Path, fresh: Path) -> bool:
-    """Whether two files hold the same bytes."""
+    """Whether two files hold the same bytes, under the same mode."""
     try:
-        if path.stat().st_size != fresh.stat().st_size:
+        old, new = path.lstat(), fresh.lstat()
+        if (old.st_size, old.st_mode) != (new.st_size, new.st_mode):
             return False
     except FileNotFoundError:
         return False
-    with path.open("rb") as old, fresh.open("rb") as new:
-        while block := old.read(1 << 20):
-            if block != new.read(1 << 20):
+    with path.open("rb") as before, fresh.open("rb") as after:
+        while block := before.read(1 << 20):
+            if block != after.read(1 << 20):
                 return False
     return True

@@ -13,6 +13,7 @@ comes then waits behind. Threads of one process share one hold, by the lock of t
 
 import contextlib
 import os
+import stat
 import threading
 import time
 import weakref
@@ -150,10 +151,19 @@ os.register_at_fork(after_in_child=_close_all)
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder that leases and gate are in, for its owner alone."""
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700, exist_ok=True)
-        folder.chmod(0o700)
+    """Make the folder that leases and gate are in, for its owner alone; a symlink is not followed."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):  # made by another process meanwhile
+            folder.mkdir(mode=0o700)
+            folder.chmod(0o700)
+        found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise StoreError(
+            f"{folder} is in the way: a symlink or no folder",
+            hint="move it: leases and the writers' gate are kept there",
+        )
 
 
 def _open(path: Path) -> int:

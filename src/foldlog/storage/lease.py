@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import weakref
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def acquire(folder: Path, session_id: str, holder: dict[str, Any]) -> Lease:
         make_folder(folder)
         while True:
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            _check_own(path, descriptor)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -97,6 +99,14 @@ def acquire(folder: Path, session_id: str, holder: dict[str, Any]) -> Lease:
     except OSError as error:
         raise _unusable(folder, session_id, error) from error
     return held
+
+
+def _check_own(path: Path, descriptor: int) -> None:
+    """What is written into the file must not be another file's content."""
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(descriptor)
+        raise StoreError(f"{path} is in the way: no file of its own", hint="remove it: leases are kept there")
 
 
 def push_aside(folder: Path, session_id: str) -> None:
