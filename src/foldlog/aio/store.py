@@ -21,6 +21,7 @@ from foldlog.aio.opening import Opening
 from foldlog.aio.session import Session
 from foldlog.aio.workers import Workers, finish, paged
 from foldlog.core.errors import FoldlogError, StoreClosedError, StoreError
+from foldlog.core.handles import Handle
 from foldlog.core.ids import RowId
 from foldlog.core.view import View
 from foldlog.session import session as synchronous
@@ -67,7 +68,7 @@ def open(  # noqa: A001
     return Opening(begin)
 
 
-class Store:
+class Store(Handle):
     """One database of sessions, for the tasks of one event loop at a time. Made by `foldlog.aio.open`.
 
     `.sync` is the `foldlog.Store` underneath, for threads; both may be used at once. Another loop may use

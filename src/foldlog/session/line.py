@@ -16,6 +16,7 @@ from foldlog.core.clock import format_time
 from foldlog.core.codec import Encoded
 from foldlog.core.errors import CommitUncertainError, ExpectedIdError, FoldlogError, LimitError, StoreClosedError
 from foldlog.core.fold import Event, plan
+from foldlog.core.handles import Handle
 from foldlog.core.limits import BATCH_EVENTS_MAX
 from foldlog.core.view import View
 from foldlog.session.host import Host
@@ -63,7 +64,7 @@ class LineAppend(Append):
         self.line._give_up(error)
 
 
-class Line:
+class Line(Handle):
     """One session's line of events: the part of a recorder that does not ask who may add to it."""
 
     def __init__(self, host: Host, stream: Stream) -> None:

@@ -24,6 +24,7 @@ from foldlog.core.errors import (
     StoreError,
 )
 from foldlog.core.fold import Event
+from foldlog.core.handles import Handle
 from foldlog.core.ids import check_event_type
 from foldlog.core.limits import ENVELOPE_NESTING, IDEMPOTENCY_KEY_CHARS_MAX
 from foldlog.core.view import View
@@ -176,7 +177,7 @@ class Hold:
         return self.leave(error)
 
 
-class Batch:
+class Batch(Handle):
     """Several events, one transaction; made by `session.batch()`."""
 
     def __init__(self, recorder: "Recorder") -> None:

@@ -9,13 +9,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from foldlog.core.errors import FoldlogError
+from foldlog.core.handles import Handle
 from foldlog.core.ids import RowId
 from foldlog.core.rows import Row
 from foldlog.session.scrubbing import scrubbed_preview
 from foldlog.session.verbs import Verbs, error_value
 
 
-class _Scope(ABC):
+class _Scope(Handle, ABC):
     """A row that ends with its block."""
 
     def __init__(self, session: Verbs, row: Row) -> None:

@@ -18,6 +18,7 @@ from foldlog.core.errors import (
     UnknownRowError,
 )
 from foldlog.core.fold import FOLDED_TYPES, Event
+from foldlog.core.handles import Handle
 from foldlog.core.ids import RowId, check_row_id, is_hash
 from foldlog.core.parts import split
 from foldlog.core.refs import Ref, copy_value, hash_name
@@ -35,7 +36,7 @@ ChangeFunction = Callable[[Row], Row | None]
 _STATUSES = ("running", "stopped", "error")
 
 
-class Verbs(ABC):
+class Verbs(Handle, ABC):
     """The part of `Session` that records."""
 
     _recorder: Recorder

@@ -27,6 +27,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
 from foldlog.core.errors import NotAStoreError, StoreClosedError, StoreError
+from foldlog.core.handles import Handle
 from foldlog.storage import lease, marks, wal
 from foldlog.storage.faults import translated
 from foldlog.storage.gate import Gate
@@ -51,7 +52,7 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-class Database:
+class Database(Handle):
     """One SQLite file: a held writer connection under a lock, and a pool of read-only ones.
 
     Whoever writes holds `lock`, which makes it the only writer of this process, and the gate, which makes it

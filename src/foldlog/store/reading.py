@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from foldlog.core.documents import Node, final_document, node_of, tree_document, usage_document
 from foldlog.core.errors import UnknownRowError
+from foldlog.core.handles import Handle
 from foldlog.core.ids import check_session_id
 from foldlog.core.view import View
 from foldlog.session import checkpoint
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from foldlog.storage.sqlite import Database
 
 
-class Reading:
+class Reading(Handle):
     """The reading half of a `Store`."""
 
     _database: "Database"
