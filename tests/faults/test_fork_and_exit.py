@@ -63,7 +63,7 @@ def uses():
     yield lambda: store.checkpoint()
     yield lambda: next(rows)
     yield lambda: list(feed)
-    yield lambda: next(live)
+    yield lambda: list(live)  # what was read of a page is there, the next is not
     yield lambda: asyncio.run(asession.emit("child"))
     yield lambda: asyncio.run(astore.checkpoint())
     yield lambda: batch.__exit__(None, None, None)
