@@ -148,7 +148,7 @@ def _replace(text: Any, old: Any, new: Any) -> Any:
         return None
     inside, gone, put = _as_text(text), _as_text(old), _as_text(new)
     if not gone:
-        return text
+        return inside if isinstance(text, bytes) else text
     if len(inside) + inside.count(gone) * (len(put) - len(gone)) > QUERY_VALUE_BYTES_MAX:
         raise sqlite3.DataError
     return inside.replace(gone, put)

@@ -286,7 +286,8 @@ def range_below(session_id: str) -> tuple[str, str]:
 
 def stream_ids(database: Database, *, below: str | None = None) -> list[str]:
     """All session ids, or those of the sessions below one, parents before children."""
-    sql, values = "SELECT id FROM streams WHERE substr(id, 1, 1) <> '.'", tuple[str, ...]()
+    # No more than the store's own: an id that begins with a dot and is not one of those is damage, to be told.
+    sql, values = "SELECT id FROM streams WHERE id <> '.store' AND substr(id, 1, 9) <> '.deleted/'", tuple[str, ...]()
     if below is not None:
         sql, values = f"{sql} AND id > ? AND id < ?", range_below(below)
     with database.read() as connection:
