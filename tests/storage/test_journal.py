@@ -32,7 +32,7 @@ def count(database: Database, table: str = "events") -> int:
 
 def ids(database: Database, session_id: str = "demo", **where: Any) -> list[int]:
     return [
-        one.event_id for one in journal.read_stream(database, Stream(session_id, key(database, session_id)), **where)
+        one.event_id for one in event_feed.read_stream(database, Stream(session_id, key(database, session_id)), **where)
     ]
 
 
@@ -363,7 +363,7 @@ def test_a_gap_is_reported_where_it_is_and_what_was_before_it_is_read(
         connection.execute("DROP TRIGGER events_refuse_delete")
         connection.executemany("DELETE FROM events WHERE event_id = ?", [(one,) for one in gone])
     read: list[int] = []
-    events = journal.read_stream(database, line.stream)
+    events = event_feed.read_stream(database, line.stream)
     with pytest.raises(CorruptJournalError) as caught:
         read.extend(one.event_id for one in events)
     assert caught.value.position == position
@@ -372,7 +372,7 @@ def test_a_gap_is_reported_where_it_is_and_what_was_before_it_is_read(
 
 def test_a_reader_does_not_hold_the_log_while_it_waits(database: Database, line: Any) -> None:
     append(database, [line.next() for _ in range(1500)])
-    reader = journal.read_stream(database, line.stream)
+    reader = event_feed.read_stream(database, line.stream)
     next(reader)
     append(database, [line.next()])
     with database.write() as connection:

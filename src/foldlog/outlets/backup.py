@@ -11,7 +11,8 @@ from pathlib import Path
 
 from foldlog.core.errors import AlreadyExistsError, StoreError
 from foldlog.storage.faults import translated
-from foldlog.storage.sqlite import Database, make_private, sync_folder
+from foldlog.storage.files import make_private, sync_folder
+from foldlog.storage.sqlite import Database
 
 
 def backup(database: Database, path: Path) -> None:

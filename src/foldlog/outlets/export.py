@@ -21,7 +21,7 @@ from foldlog.core.refs import Ref
 from foldlog.core.rows import KINDS
 from foldlog.core.view import View
 from foldlog.session.events import event_of
-from foldlog.storage import journal
+from foldlog.storage import event_feed, journal
 from foldlog.storage.blobs import Reader
 from foldlog.storage.files import (
     is_folder,
@@ -229,7 +229,7 @@ class _Export:
         return new
 
     def _events(self, stream: Stream, names: dict[str, None]) -> Iterator[str]:
-        for stored in journal.read_stream(self._store.database, stream):
+        for stored in event_feed.read_stream(self._store.database, stream):
             event = event_of(stored)
             for ref in refs_in(event):
                 names[ref["hash"]] = None

@@ -22,9 +22,10 @@ from foldlog.outlets.repair import Progress, Repairs, repair
 from foldlog.session.config import Config
 from foldlog.storage import migrate, quarantine
 from foldlog.storage.faults import DRIVER_ERRORS, is_damage, translated
+from foldlog.storage.files import sync_folder
 from foldlog.storage.quarantine import Note
 from foldlog.storage.rows_left import Lost, can_be_read, open_left, walk
-from foldlog.storage.sqlite import check_file, create, sync_folder
+from foldlog.storage.sqlite import check_file, create
 from foldlog.store.store import open as open_store
 
 # Beside events and streams: what each table needs to be copied.

@@ -28,7 +28,7 @@ from foldlog.outlets.export import refs_in
 from foldlog.outlets.findings import Problem, Report
 from foldlog.session import checkpoint
 from foldlog.session.events import event_of
-from foldlog.storage import journal, lease, lease_files, stream_pages
+from foldlog.storage import event_feed, journal, lease, lease_files, stream_pages
 from foldlog.storage.journal import Stream
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class _Session:
         self, path: Path, stream: Stream, found: bytes, without: frozenset[int]
     ) -> tuple[int, Problem | None]:
         """The id of the last event in the file, and the first line that is not the journal's."""
-        events = journal.read_stream(self._store.database, stream)
+        events = event_feed.read_stream(self._store.database, stream)
         last_id = 0
         for number, line in enumerate(found.splitlines(keepends=True), 1):
             if _id_in(line) in without:

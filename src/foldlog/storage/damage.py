@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from foldlog.core.errors import CorruptJournalError
-from foldlog.storage.faults import DRIVER_ERRORS, is_damage
+from foldlog.storage.faults import DRIVER_ERRORS, is_damage, is_undecodable
 
 _HINT: Final = "run `foldlog verify` on the store; restore a backup, or run `foldlog repair` to go on without it"
 
@@ -60,5 +60,6 @@ def fetch(connection: sqlite3.Connection, sql: str, values: Iterable[object]) ->
         # But for the last of them: the driver looks for the next row before it hands one out.
         with contextlib.suppress(*DRIVER_ERRORS):
             rows += connection.execute(f"SELECT * FROM ({sql}) LIMIT 1 OFFSET {len(rows)}", bound).fetchall()
-        return rows, error
+        # The driver's words about text that is none are that text, which no error of ours prints.
+        return rows, sqlite3.DataError("text that is not UTF-8") if is_undecodable(error) else error
     return rows, None

@@ -1,6 +1,7 @@
-"""The events of a store by position, of one session or all: what the feed reads.
+"""Reading events back: a store's by position, or one session's in its own order; in pages.
 
-A session's own events in order are read by `foldlog.storage.journal`.
+How they got there is `foldlog.storage.journal`'s; what a fold needs of them is read by
+`foldlog.storage.stream_pages`.
 """
 
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Final
 
 from foldlog.core.errors import CorruptJournalError
 from foldlog.storage import quarantine
-from foldlog.storage.damage import fetch
+from foldlog.storage.damage import fetch, missing, unreadable
 from foldlog.storage.journal import SELECT, StoredEvent, Stream, check_kept
 from foldlog.storage.sqlite import Database, driver_of
 
@@ -46,5 +47,43 @@ def read_feed(
                 hint="run `foldlog verify` on the store, or go on after it: store.events(after=<its position>)",
                 position=after + 1,
             ) from error
+        if len(rows) < _PAGE_ROWS:
+            return
+
+
+def read_stream(
+    database: Database, stream: Stream, *, after: int = 0, through: int | None = None
+) -> Iterator[StoredEvent]:
+    """A session's events in order, after one event id and through another, without those set apart.
+
+    Read in pages of their own, so that a slow reader never keeps the write-ahead log from shrinking.
+    Raises `CorruptJournalError` at a gap.
+    """
+    last, expected = 2**62 if through is None else through, after + 1
+    while True:
+        with database.read() as connection:
+            driver = driver_of(connection)
+            set_apart = quarantine.event_ids(driver, stream.key)
+            kept = f" AND {quarantine.IS_KEPT}" if set_apart else ""
+            rows, error = fetch(
+                driver,
+                f"{SELECT} WHERE events.session_key = ? AND event_id > ? AND event_id <= ?{kept} "
+                "ORDER BY event_id LIMIT ?",
+                (stream.key, expected - 1, last, _PAGE_ROWS),
+            )
+            at = rows[-1][2] if rows else expected - 1
+            failure = error and unreadable(driver, stream.session_id, stream.key, at)
+            if error is None and len(rows) < _PAGE_ROWS:
+                check_kept(connection, stream)
+        for row in rows:
+            event = StoredEvent(*row)
+            while expected in set_apart:
+                expected += 1
+            if event.event_id != expected:
+                raise missing(stream.session_id, expected, event.position)
+            expected += 1
+            yield event
+        if failure is not None:
+            raise failure from error
         if len(rows) < _PAGE_ROWS:
             return

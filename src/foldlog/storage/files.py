@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from foldlog.core.errors import StoreError
-from foldlog.storage.sqlite import sync_folder
 
 
 def make_folder(folder: Path, mode: int) -> bool:
@@ -127,3 +126,19 @@ def _same(path: Path, fresh: Path) -> bool:
             if block != after.read(1 << 20):
                 return False
     return True
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file of mode 0600, whatever the umask."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

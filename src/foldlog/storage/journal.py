@@ -8,7 +8,7 @@ done by the session; what events mean is in `foldlog.core.fold`, how blobs are s
 
 import itertools
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, NamedTuple
@@ -25,7 +25,7 @@ from foldlog.core.errors import (
 )
 from foldlog.core.refs import Ref
 from foldlog.storage import blobs, quarantine
-from foldlog.storage.damage import damaged, fetch, missing, unreadable
+from foldlog.storage.damage import damaged
 from foldlog.storage.faults import is_constraint, is_uncertain, translate
 from foldlog.storage.marks import Marks
 from foldlog.storage.sqlite import Database, driver_of
@@ -349,7 +349,7 @@ def head_of(database: Database, stream: Stream, event_id: int | None = None) -> 
         if row is None:
             check_kept(connection, stream)
             return None
-    if type(row[1]) is not str or type(row[2]) is not bytes:
+    if tuple(map(type, row[:3])) != (int, str, bytes):
         raise damaged(stream.session_id, row[0], row[3], "a column is not of the type it was written as")
     return Head(*row[:3])
 
@@ -361,41 +361,3 @@ def find_key(database: Database, stream: Stream, idempotency_key: str) -> Stored
             f"{SELECT} WHERE events.session_key = ? AND idempotency_key = ?", (stream.key, idempotency_key)
         ).first()
     return StoredEvent(*row) if row is not None else None
-
-
-def read_stream(
-    database: Database, stream: Stream, *, after: int = 0, through: int | None = None
-) -> Iterator[StoredEvent]:
-    """A session's events in order, after one event id and through another, without those set apart.
-
-    Read in pages of their own, so that a slow reader never keeps the write-ahead log from shrinking.
-    Raises `CorruptJournalError` at a gap.
-    """
-    last, expected = 2**62 if through is None else through, after + 1
-    while True:
-        with database.read() as connection:
-            driver = driver_of(connection)
-            set_apart = quarantine.event_ids(driver, stream.key)
-            kept = f" AND {quarantine.IS_KEPT}" if set_apart else ""
-            rows, error = fetch(
-                driver,
-                f"{SELECT} WHERE events.session_key = ? AND event_id > ? AND event_id <= ?{kept} "
-                "ORDER BY event_id LIMIT ?",
-                (stream.key, expected - 1, last, _PAGE_ROWS),
-            )
-            at = rows[-1][2] if rows else expected - 1
-            failure = error and unreadable(driver, stream.session_id, stream.key, at)
-            if error is None and len(rows) < _PAGE_ROWS:
-                check_kept(connection, stream)
-        for row in rows:
-            event = StoredEvent(*row)
-            while expected in set_apart:
-                expected += 1
-            if event.event_id != expected:
-                raise missing(stream.session_id, expected, event.position)
-            expected += 1
-            yield event
-        if failure is not None:
-            raise failure from error
-        if len(rows) < _PAGE_ROWS:
-            return

@@ -30,6 +30,7 @@ from foldlog.core.errors import NotAStoreError, StoreClosedError, StoreError
 from foldlog.core.handles import Handle
 from foldlog.storage import lease, marks, wal
 from foldlog.storage.faults import translated
+from foldlog.storage.files import make_private, sync_folder
 from foldlog.storage.gate import Gate
 from foldlog.storage.schema import APPLICATION_ID
 
@@ -393,19 +394,3 @@ def create(path: Path, make: Callable[[sqlite3.Connection], Any]) -> None:
         for suffix in ("", "-wal", "-shm", "-journal"):
             with contextlib.suppress(OSError):
                 os.unlink(f"{fresh}{suffix}")  # noqa: PTH108  (a suffix is no Path operation)
-
-
-def make_private(path: Path) -> None:
-    """Make an empty file of mode 0600, whatever the umask."""
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    os.fchmod(descriptor, 0o600)
-    os.close(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
