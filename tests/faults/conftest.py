@@ -6,21 +6,11 @@ repeats a run whose seed a failure printed.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
+from sizes import Size
 
 _figures = pytest.StashKey[list[str]]()
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is done: `rounds(quick=10, full=1000)`."""
-
-    is_full: bool
-
-    def rounds(self, *, quick: int, full: int) -> int:
-        return full if self.is_full else quick
 
 
 @pytest.fixture(scope="session")

@@ -426,3 +426,23 @@ def test_a_batch_that_is_open_is_not_entered_again(session: foldlog.Session) -> 
     assert nothing is None
     assert [row["content"] for row in session.view.messages.values()] == ["one", "two"]
     assert session._recorder._depth == 0
+
+
+def test_a_store_checkpoints_what_is_open_though_a_session_is_closed_meanwhile(
+    store: foldlog.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = store.start_session(id="first"), store.start_session(id="second")
+    second.add_message("user", "kept")
+    checkpoint = foldlog.Session.checkpoint
+
+    def closed_meanwhile(session: foldlog.Session) -> None:
+        first.close()
+        checkpoint(session)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(foldlog.Session, "checkpoint", closed_meanwhile)
+        store.checkpoint()
+    assert list(store.query("SELECT session_id FROM messages")) == [{"session_id": "second"}]
+    store.close()
+    with pytest.raises(foldlog.StoreClosedError):
+        store.checkpoint()

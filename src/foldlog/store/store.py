@@ -16,6 +16,7 @@ from foldlog.core.errors import (
     AlreadyExistsError,
     FoldlogError,
     SessionInUseError,
+    StoreClosedError,
     StoreError,
 )
 from foldlog.core.ids import RowId, check_session_id, parent_id
@@ -369,7 +370,10 @@ class Store(Reading):
         with self._lock:
             sessions = list(self._open.values())
         for session in sessions:
-            session.checkpoint()
+            try:
+                session.checkpoint()
+            except StoreClosedError:
+                self._database.check_open()  # only the session was closed meanwhile, its tables up to date
 
     def close(self) -> None:
         """Close every session open here and the database; closing twice is fine."""
