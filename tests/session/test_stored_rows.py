@@ -328,3 +328,26 @@ def check_moment(view: foldlog.View, choose: random.Random) -> None:
         assert ids == list(range(1, len(ids) + 1))
     else:
         assert view.calls[choose.randrange(1, 101)]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE usage SET data = replace(data, 'output_tokens', 'output_tokenz')",
+        "UPDATE usage SET data = replace(data, '0x0', '4x0')",
+        "UPDATE final SET data = '[]'",
+        "UPDATE sessions SET data = '7'",
+    ],
+)
+def test_documents_from_damaged_tables_are_refused_in_our_words(store: foldlog.Store, filled: str, change: str) -> None:
+    with store.database.write() as connection:
+        assert connection.execute(change).rowcount
+    refused = 0
+    for ask in (store.usage, store.tree, store.final, lambda one: store.view(one).document()):
+        try:
+            ask(filled)
+        except foldlog.CorruptJournalError as error:
+            assert "damaged" in error.message  # noqa: PT017  (some of the four need not read what is damaged)
+            refused += 1
+    assert refused
+    assert not store.verify().ok

@@ -91,3 +91,16 @@ def test_other_errors_pass_through(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, translated("doing it"):
         raise error
     assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnicodeDecodeError("utf-8", b"\xe0", 0, 1, "invalid"),
+        sqlite3.OperationalError("Could not decode to UTF-8 column 'data' with text '\ufffd'"),
+    ],
+)
+def test_text_that_is_none_is_damage_and_not_printed(error: Exception) -> None:
+    with pytest.raises(CorruptJournalError) as caught, translated("reading it"):
+        raise error
+    assert caught.value.message == "reading it: SQLite reports a damaged database"

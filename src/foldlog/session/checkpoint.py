@@ -25,7 +25,7 @@ from foldlog.core.measures import Totals, is_edge
 from foldlog.core.rows import Changed
 from foldlog.core.view import View
 from foldlog.session.replaying import fold_on
-from foldlog.session.stored_rows import DAMAGED_ROW, StoredRows, damaged_tables
+from foldlog.session.stored_rows import StoredRows, told_of_damage
 from foldlog.storage import journal, tables
 from foldlog.storage.faults import translated
 from foldlog.storage.journal import Head, Stream
@@ -161,12 +161,10 @@ def _open(database: Database, stream: Stream, *, begin_again: bool) -> tuple[Vie
     if row is None:
         return replay(database, stream)
     event_id = row["checkpoint_event_id"]
-    if type(event_id) is not int:
-        raise damaged_tables(stream.session_id, TypeError())
-    try:
+    with told_of_damage(stream.session_id):
+        if type(event_id) is not int:
+            raise TypeError
         standing = _standing(decode(row["data"]), decode(row["folded"]), decode(usage or "null"))
-    except DAMAGED_ROW as error:
-        raise damaged_tables(stream.session_id, error) from error
 
     opening = begin_again
 
@@ -196,9 +194,10 @@ def _standing(session: dict[str, Any], folded: dict[str, Any], usage: dict[str, 
 
 def decode_row(data: str) -> dict[str, Any]:
     """A row from its data column."""
-    row = decode(data) if isinstance(data, str) else None
-    if type(row) is not dict:
-        raise damaged_tables(None, TypeError())
+    with told_of_damage(None):
+        row = decode(data)
+        if type(row) is not dict:
+            raise TypeError
     return row
 
 
@@ -229,14 +228,12 @@ def read_nodes(database: Database, session_id: str) -> dict[str, Node]:
         for row in tables.read_below(connection, "tree", _EDGE_COLUMNS, session_id):
             edges.setdefault(row[0], []).append(Edge(*row[1:5]))
         heads = journal.last_event_ids(connection, session_id)
-    try:
+    with told_of_damage(session_id):
         return {
             found: _node(found, decode(finals[found]), decode(usages[found]), edges.get(found, []))
             for found, event_id in standing
             if heads.get(found) == event_id and found in finals and found in usages
         }
-    except DAMAGED_ROW as error:
-        raise damaged_tables(session_id, error) from error
 
 
 _EDGE_COLUMNS: Final = "session_id, call_id, child_session_id, status, edge_type, seq"

@@ -8,8 +8,9 @@ never a mix of two moments.
 """
 
 import threading
-from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -25,17 +26,18 @@ from foldlog.storage.sqlite import Database
 
 _Found = TypeVar("_Found")
 
-# What a row that is not what was written may raise when it is read.
-DAMAGED_ROW: Final = (KeyError, TypeError, AttributeError, ValueError)
 
-
-def damaged_tables(session_id: str | None, error: Exception) -> CorruptJournalError:
-    """The error for rows of tables that are not what was written."""
-    what = "the tables" if session_id is None else f"session {session_id!r}: the tables"
-    return CorruptJournalError(
-        f"{what} are damaged ({type(error).__name__})",
-        hint="store.view(id, at=<its last event>) reads the journal alone; `foldlog repair` makes the tables anew",
-    )
+@contextmanager
+def told_of_damage(session_id: str | None) -> Iterator[None]:
+    """Where rows of tables are not what was written, say that: raise `CorruptJournalError`."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        what = "the tables" if session_id is None else f"session {session_id!r}: the tables"
+        raise CorruptJournalError(
+            f"{what} are damaged ({type(error).__name__})",
+            hint="store.view(id, at=<its last event>) reads the journal alone; `foldlog repair` makes the tables anew",
+        ) from error
 
 
 class StoredRows:
@@ -116,14 +118,11 @@ class StoredRows:
         """Read from the tables if they may be read still, else from the journal."""
         if self._recalled is None:
             try:
-                with self._database.read() as connection:
+                with told_of_damage(self._session_id), self._database.read() as connection:
                     journal.check_kept(connection, self._stream)
                     standing = tables.read_standing(connection, self._session_id)
                     if type(standing) is int and self._event_id <= standing <= self._counters["event"]:
-                        try:
-                            return read(connection)
-                        except DAMAGED_ROW as error:
-                            raise damaged_tables(self._session_id, error) from error
+                        return read(connection)
                 with self._lock:
                     if self._recalled is None:
                         self._recalled = self._recall()

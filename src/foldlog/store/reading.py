@@ -13,6 +13,7 @@ from foldlog.core.handles import Handle
 from foldlog.core.ids import check_session_id
 from foldlog.core.view import View
 from foldlog.session import checkpoint
+from foldlog.session.stored_rows import told_of_damage
 from foldlog.storage import journal, tables
 from foldlog.store import feed
 
@@ -88,17 +89,20 @@ class Reading(Handle):
     def usage(self, id: str) -> dict[str, Any]:
         """Tokens, cost and cache of a session and of all below it, as of now."""
         root, find = self._nodes(id)
-        return usage_document(root, find)
+        with told_of_damage(id):
+            return usage_document(root, find)
 
     def tree(self, id: str) -> dict[str, Any]:
         """A session and, nested, the sessions below it, as of now."""
         root, find = self._nodes(id)
-        return tree_document(root, find)
+        with told_of_damage(id):
+            return tree_document(root, find)
 
     def final(self, id: str) -> dict[str, Any]:
         """What has become of a session: counts, usage, value or error, as of now."""
         root, find = self._nodes(id)
-        return final_document(root, usage_document(root, find))
+        with told_of_damage(id):
+            return final_document(root, usage_document(root, find))
 
     def _nodes(self, session_id: str) -> tuple[Node, Callable[[str], Node | None]]:
         """What the documents are made of: open sessions as they are, others from current tables, or folded."""
