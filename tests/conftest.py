@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import foldlog
-from clocks import Clock
+from foldlog.testing import Clock
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 import foldlog
 import foldlog.aio
-from clocks import Clock
 from foldlog.session import scopes
+from foldlog.testing import Clock
 
 INTERNAL = {"database", "committer", "register", "forget", "live", "checkpointed", "begin", "reopen", "record_final",
             "let_go"}  # fmt: skip

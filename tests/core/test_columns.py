@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from event_lists import event, event_lists, numbered, started
+from event_lists import event, numbered, started
 from hypothesis import given
 
 from foldlog.core.codec import decode
@@ -20,6 +20,7 @@ from foldlog.core.documents import node_of
 from foldlog.core.fold import fold
 from foldlog.core.rows import Entry
 from foldlog.storage import schema
+from foldlog.testing.strategies import histories
 
 
 def columns(kind: str, /, **row: Any) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def test_a_row_brings_its_key_its_order_and_its_events() -> None:
     }  # fmt: skip
 
 
-@given(event_lists())
+@given(histories())
 def test_what_is_read_back_is_the_row(events: list[dict[str, Any]]) -> None:
     view = fold(events)
     for kind, rows in view.take_changed().rows.items():

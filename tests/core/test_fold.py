@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import pytest
-from event_lists import AT, Stored, event, event_lists, everything, numbered, started
+from event_lists import AT, Stored, event, everything, numbered, started
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,11 +12,12 @@ import foldlog
 from foldlog.core.errors import InvalidEventError, UnknownRowError
 from foldlog.core.fold import advance, apply, fold, plan
 from foldlog.core.view import View
+from foldlog.testing.strategies import histories
 
 # Properties over whole histories.
 
 
-@given(event_lists())
+@given(histories())
 def test_any_prefix_of_a_journal_folds(events: list[dict[str, Any]]) -> None:
     view = View()
     for length, one in enumerate(events, 1):
@@ -25,7 +26,7 @@ def test_any_prefix_of_a_journal_folds(events: list[dict[str, Any]]) -> None:
     assert view.counters["event"] == len(events)
 
 
-@given(event_lists())
+@given(histories())
 def test_applying_an_event_leaves_the_view_it_was_given_alone(events: list[dict[str, Any]]) -> None:
     before = fold(events[:-1])
     shown = everything(before)
@@ -34,14 +35,14 @@ def test_applying_an_event_leaves_the_view_it_was_given_alone(events: list[dict[
     assert everything(after) == everything(fold(events))
 
 
-@given(event_lists())
+@given(histories())
 def test_folding_does_not_change_the_events(events: list[dict[str, Any]]) -> None:
     given_events = copy.deepcopy(events)
     fold(events)
     assert events == given_events
 
 
-@given(event_lists(), st.sets(st.integers(0, 40)))
+@given(histories(), st.sets(st.integers(0, 40)))
 def test_stored_rows_restore_to_the_same_view(events: list[dict[str, Any]], checkpoints: set[int]) -> None:
     view, stored = View(), Stored()
     for place, one in enumerate(events):
@@ -52,7 +53,7 @@ def test_stored_rows_restore_to_the_same_view(events: list[dict[str, Any]], chec
     assert everything(stored.restore(view)) == everything(view)
 
 
-@given(event_lists(), st.integers(0, 40))
+@given(histories(), st.integers(0, 40))
 def test_a_restored_view_folds_on_like_the_one_it_came_from(events: list[dict[str, Any]], at: int) -> None:
     view, stored = fold(events[:1]), Stored()
     for one in events[1 : at + 1]:
@@ -67,7 +68,7 @@ def test_a_restored_view_folds_on_like_the_one_it_came_from(events: list[dict[st
     assert everything(stored.restore(restored)) == everything(restored)
 
 
-@given(event_lists(), st.integers(0, 40))
+@given(histories(), st.integers(0, 40))
 def test_giving_changes_back_loses_none(events: list[dict[str, Any]], at: int) -> None:
     view, stored = View(), Stored()
     for place, one in enumerate(events):
@@ -78,7 +79,7 @@ def test_giving_changes_back_loses_none(events: list[dict[str, Any]], at: int) -
     assert everything(stored.restore(view)) == everything(view)
 
 
-@given(event_lists())
+@given(histories())
 def test_the_sums_kept_by_the_fold_are_the_sums_over_its_calls(events: list[dict[str, Any]]) -> None:
     view = fold(events)
     fresh = type(view.totals)()
@@ -87,7 +88,7 @@ def test_the_sums_kept_by_the_fold_are_the_sums_over_its_calls(events: list[dict
     assert view.totals == fresh
 
 
-@given(event_lists())
+@given(histories())
 def test_every_numeric_id_is_at_most_its_counter(events: list[dict[str, Any]]) -> None:
     view = fold(events)
     for kind in ("message", "turn", "eval", "call", "snapshot"):
@@ -511,7 +512,7 @@ def test_a_first_event_that_is_none_is_refused(first: dict[str, Any]) -> None:
         fold([first])
 
 
-@given(event_lists(), event_lists(max_size=6))
+@given(histories(), histories(max_size=6))
 def test_an_event_of_another_history_is_taken_whole_or_not_at_all(
     events: list[dict[str, Any]], others: list[dict[str, Any]]
 ) -> None:

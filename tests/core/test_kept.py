@@ -5,7 +5,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from event_lists import AT, Stored, event, event_lists, everything, numbered
+from event_lists import AT, Stored, event, everything, numbered
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +15,7 @@ from foldlog.core.fold import advance, fold, plan
 from foldlog.core.measures import is_edge
 from foldlog.core.rows import KINDS, LINK_KINDS, Entry, link_key
 from foldlog.core.view import View
+from foldlog.testing.strategies import histories
 
 MAPPINGS = ("messages", "turns", "evals", "calls", "snapshots")
 
@@ -89,7 +90,7 @@ def look(view: View, kind: int, number: int) -> Any:
 looks = st.tuples(st.integers(0, 4), st.integers(0, 79))
 
 
-@given(event_lists(min_size=12), st.integers(3, 40), st.lists(st.tuples(looks, st.booleans()), max_size=40))
+@given(histories(min_size=12), st.integers(3, 40), st.lists(st.tuples(looks, st.booleans()), max_size=40))
 def test_a_view_on_a_base_is_the_folded_one(
     events: list[dict[str, Any]], at: int, steps: list[tuple[tuple[int, int], bool]]
 ) -> None:
@@ -111,7 +112,7 @@ def test_a_view_on_a_base_is_the_folded_one(
     assert lazy.totals == folded.totals
 
 
-@given(event_lists(min_size=12), st.integers(3, 40))
+@given(histories(min_size=12), st.integers(3, 40))
 def test_carrying_out_reads_nothing(events: list[dict[str, Any]], at: int) -> None:
     folded, stored = fold(events[: at + 1]), Stored()
     stored.write(folded.take_changed())
@@ -123,7 +124,7 @@ def test_carrying_out_reads_nothing(events: list[dict[str, Any]], at: int) -> No
         assert base.looks[before:] == []
 
 
-@given(event_lists())
+@given(histories())
 def test_a_copy_of_a_view_on_a_base_needs_the_base_no_more(events: list[dict[str, Any]]) -> None:
     folded, stored = fold(events), Stored()
     stored.write(folded.take_changed())

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from event_lists import Stored, event, event_lists, everything, numbered, started
+from event_lists import Stored, event, everything, numbered, started
 from hypothesis import given
 
 from foldlog.core.documents import derive_tree, derive_usage
 from foldlog.core.fold import advance, fold
 from foldlog.core.view import View
+from foldlog.testing.strategies import histories
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def test_changes_given_back_are_taken_again(view: View) -> None:
     }
 
 
-@given(event_lists())
+@given(histories())
 def test_a_copy_has_the_same_left_to_write(events: list[dict[str, Any]]) -> None:
     view = fold(events)
     copied = view.copy()

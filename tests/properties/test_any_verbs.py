@@ -12,15 +12,10 @@ from hypothesis import strategies as st
 
 import foldlog
 from foldlog.core.codec import decode
+from foldlog.testing import strategies
 
 KINDS = ("messages", "turns", "evals", "calls", "snapshots")
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=20) | st.binary(max_size=8) | st.dates(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
-)  # fmt: skip
 usages = st.fixed_dictionaries(
     {},
     optional={
@@ -37,7 +32,7 @@ steps = st.tuples(
          "status", "batch", "child", "put", "blob", "checkpoint", "refused"]
     ),
     st.integers(0, 5),
-    values,
+    strategies.values(),
     usages,
     costs,
 )  # fmt: skip

@@ -4,11 +4,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from event_lists import event_lists, everything
+from event_lists import everything
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import foldlog
+from foldlog.testing.strategies import histories
 
 KINDS = ("messages", "turns", "evals", "calls", "snapshots")
 ENVELOPE = ("id", "type", "at")
@@ -78,7 +79,7 @@ def payload(event: dict[str, Any]) -> dict[str, Any]:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(event_lists(40, min_size=20), st.lists(steps, min_size=12, max_size=40))
+@given(histories(40, min_size=20), st.lists(steps, min_size=12, max_size=40))
 def test_every_view_is_the_fold_of_its_journal(events: list[dict[str, Any]], plan: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         history = History(Path(folder) / "history.db")
