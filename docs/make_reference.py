@@ -1,4 +1,4 @@
-"""Make docs/reference/api.md, aio.md and schema.md from the code; `--check` says whether they are stale.
+"""Make docs/reference/api.md, aio.md, testing.md and schema.md from the code; `--check` says whether they are stale.
 
     python docs/make_reference.py            write the pages
     python docs/make_reference.py --check    write nothing; exit 1 and name the pages that differ
@@ -22,6 +22,8 @@ from sqlalchemy.dialects import sqlite
 
 import foldlog
 import foldlog.aio
+import foldlog.testing
+import foldlog.testing.strategies
 from foldlog.outlets.deletion import Deletion
 from foldlog.outlets.doctor import Diagnosis, Finding
 from foldlog.outlets.findings import Problem, Report, SetApart
@@ -116,6 +118,30 @@ def aio_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+_TESTING_HEAD: Final = (
+    "Made from the signatures and docstrings of the package by `docs/make_reference.py`; do not edit. How to use it is "
+    "in the [guide](../guides/testing.md). A `Say` is a function of one value that returns nothing: what it is given "
+    "is heard by the process that called `run_until_crash`."
+)
+
+
+def testing_page() -> str:
+    """The page of foldlog.testing."""
+    objects = {name: getattr(foldlog.testing, name) for name in foldlog.testing.__all__}
+    parts = ["<!-- fmt: off -->", "# API for tests", _TESTING_HEAD, "## Functions"]
+    for name, found in objects.items():
+        if isinstance(found, types.FunctionType):
+            parts += _function(f"foldlog.testing.{name}", found, 3)
+    parts.append("## Classes")
+    for found in objects.values():
+        if isinstance(found, type):
+            parts += _class(found)
+    parts += ["## Strategies", "In `foldlog.testing.strategies`, which needs Hypothesis."]
+    for name in foldlog.testing.strategies.__all__:
+        parts += _function(f"foldlog.testing.strategies.{name}", getattr(foldlog.testing.strategies, name), 3)
+    return "\n\n".join(parts) + "\n"
+
+
 def _bases(kind: type) -> str:
     return ", ".join(f"`{base.__name__}`" for base in kind.__bases__)
 
@@ -126,7 +152,9 @@ def _line(found: object) -> str:
 
 def _class(kind: type) -> list[str]:
     parts = [f"### {kind.__name__}"]
-    if kind.__module__.endswith(("config", "limits", "findings", "repair", "doctor", "deletion")):
+    if kind.__module__.endswith(
+        ("config", "limits", "findings", "repair", "doctor", "deletion", "clock", "crashes")
+    ):
         parts.append(_code(f"{kind.__name__}{_signature(kind)}"))
     parts += _doc(kind)
     for name, member in _members(kind):
@@ -152,7 +180,7 @@ def _members(kind: type) -> Iterator[tuple[str, Any]]:
 
 
 def _function(name: str, function: Any, level: int) -> list[str]:
-    short = name.removeprefix("foldlog.").removeprefix("aio.")
+    short = re.sub(r"^foldlog\.(aio\.|testing\.(strategies\.)?)?", "", name)
     shown = f"{name}{_signature(function)}"
     return [f"{'#' * level} `{short}`", _code(shown), *_doc(function)]
 
@@ -358,7 +386,8 @@ def _type(column: str) -> str:
 def main(arguments: list[str]) -> int:
     """Write the pages, or say which are stale."""
     stale = []
-    for name, make in (("api.md", api_page), ("aio.md", aio_page), ("schema.md", schema_page)):
+    pages = {"api.md": api_page, "aio.md": aio_page, "testing.md": testing_page, "schema.md": schema_page}
+    for name, make in pages.items():
         path, page = REFERENCE / name, make()
         if path.exists() and path.read_text(encoding="utf-8") == page:
             continue

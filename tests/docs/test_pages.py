@@ -12,6 +12,7 @@ import pytest
 
 import foldlog
 import foldlog.aio
+import foldlog.testing.strategies
 from foldlog.core.fold import _PLANNERS
 from foldlog.storage.sql_views import SQL_VIEWS
 
@@ -119,6 +120,9 @@ def test_nothing_public_goes_unsaid() -> None:
     assert [name for name in foldlog.__all__ if name not in said and name != "__version__"] == []
     said = (DOCS / "reference" / "aio.md").read_text(encoding="utf-8")
     assert [name for name in foldlog.aio.__all__ if name not in said] == []
+    said = (DOCS / "reference" / "testing.md").read_text(encoding="utf-8")
+    names = [*foldlog.testing.__all__, *foldlog.testing.strategies.__all__]
+    assert [name for name in names if name not in said] == []
     schema = (DOCS / "reference" / "schema.md").read_text(encoding="utf-8")
     assert [name for name in SQL_VIEWS if f"### {name}\n" not in schema] == []
 
@@ -134,13 +138,18 @@ def test_every_error_is_told() -> None:
     assert [name for name in errors if f"`{name}`" not in page] == []
 
 
+def test_every_crash_point_is_told() -> None:
+    page = (DOCS / "guides" / "testing.md").read_text(encoding="utf-8")
+    assert [name for name, what in foldlog.testing.crash_points().items() if f"| `{name}` | {what} |" not in page] == []
+
+
 def test_architecture_names_the_modules_there_are() -> None:
     page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`((?:core|storage|session|store|outlets|aio)/\w+\.py)`", page))
+    named = set(re.findall(r"`((?:core|storage|session|store|outlets|aio|testing)/\w+\.py)`", page))
     package = ROOT / "src" / "foldlog"
     present = {
         path.relative_to(package).as_posix()
-        for layer in ("core", "storage", "session", "store", "outlets", "aio")
+        for layer in ("core", "storage", "session", "store", "outlets", "aio", "testing")
         for path in (package / layer).glob("*.py")
         if path.name != "__init__.py"
     }
