@@ -390,3 +390,12 @@ def test_a_query_does_not_run_for_ever(store: foldlog.Store) -> None:
 def test_a_bad_config_is_refused() -> None:
     refuse(foldlog.StoreError, lambda: foldlog.Config(durability="maybe"))  # type: ignore[arg-type]
     refuse(foldlog.StoreError, lambda: foldlog.Config(inline_bytes_max=-1))
+
+
+@pytest.mark.parametrize("key", [["x"], None, 7, {"a": 1}])
+def test_a_list_of_a_turn_has_a_name(store: foldlog.Store, key: Any) -> None:
+    session = store.start_session(id="demo")
+    session.add_turn()
+    refuse(foldlog.InvalidEventError, lambda: session.add_turn_ids(1, key, [1]))
+    refuse(foldlog.InvalidEventError, lambda: session.add_turn_id(1, key, 1))
+    assert len(list(store.events())) == 2

@@ -212,6 +212,8 @@ class Verbs(Handle, ABC):
         """Add ids to one of a turn's lists; those already there are left out."""
         if turn_id is None:
             return
+        if not isinstance(key, str):
+            raise InvalidEventError("a turn's list has no such name", hint="pass the list's key, a str: 'my_ids'")
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise InvalidEventError("add_turn_ids() takes ids, one after another", hint="pass a list: [1, 2]")
         check_row_id(turn_id, "turn id")
