@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import foldlog
-from clocks import Clock
 from foldlog.core.limits import REASON_CHARS_MAX
 from foldlog.session.session import Session
 from foldlog.storage import journal, marks, removal
 from foldlog.storage.blobs import Reader
 from foldlog.storage.schema import durable, projection
+from foldlog.testing import Clock
 
 Reopen = Callable[[], foldlog.Store]
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import foldlog
-from clocks import Clock
 from foldlog.core import limits
+from foldlog.testing import Clock
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "limits.md"
 EVENT_BYTES = 2000
