@@ -166,7 +166,7 @@ def play(folder: Path, plan: list[tuple[str, Any, Any, dict[str, Any]]]) -> None
         check_store(store)
     for path in folder.rglob("*"):
         assert path.resolve().is_relative_to(folder.resolve())
-    names = {"history.db", "history.db-leases", "history.db-wal", "history.db-shm", "files", "out"}
+    names = {"history.db", "history.db-leases", "history.db-wal", "history.db-shm", "history.db-marks", "files", "out"}
     assert {path.name for path in folder.iterdir()} <= names
 
 
@@ -196,7 +196,7 @@ def test_a_store_lives_under_any_name_that_a_file_can_have(size: Size) -> None:
                 return
             with foldlog.open(path) as store, store.start_session(id="demo"):
                 assert {entry.name for entry in inside.iterdir()} >= {name}
-            assert {entry.name for entry in inside.iterdir()} <= {name, f"{name}-leases"}
+            assert {entry.name for entry in inside.iterdir()} <= {name, f"{name}-leases", f"{name}-marks"}
             assert [entry.name for entry in Path(folder).iterdir()] == ["inside"]
             with foldlog.open(path, read_only=True) as store:
                 assert [row["id"] for row in store.sessions()] == ["demo"]

@@ -71,7 +71,7 @@ def test_eight_processes_make_one_store_and_one_of_them_gets_the_session(tmp_pat
         said = run(*(work(path, number) for number in range(8)))
         assert [line for lines in said for line in lines].count("won") == 1
         assert_whole(path)
-        assert {entry.name for entry in folder.iterdir()} <= {path.name, f"{path.name}-leases"}
+        assert {entry.name for entry in folder.iterdir()} <= {path.name, f"{path.name}-leases", f"{path.name}-marks"}
         shutil.rmtree(folder)
 
 
