@@ -152,9 +152,7 @@ def _line(found: object) -> str:
 
 def _class(kind: type) -> list[str]:
     parts = [f"### {kind.__name__}"]
-    if kind.__module__.endswith(
-        ("config", "limits", "findings", "repair", "doctor", "deletion", "clock", "crashes")
-    ):
+    if kind.__module__.endswith(("config", "limits", "findings", "repair", "doctor", "deletion", "clock", "crashes")):
         parts.append(_code(f"{kind.__name__}{_signature(kind)}"))
     parts += _doc(kind)
     for name, member in _members(kind):

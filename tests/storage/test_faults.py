@@ -103,4 +103,4 @@ def test_other_errors_pass_through(error: BaseException) -> None:
 def test_text_that_is_none_is_damage_and_not_printed(error: Exception) -> None:
     with pytest.raises(CorruptJournalError) as caught, translated("reading it"):
         raise error
-    assert caught.value.message == "reading it: SQLite reports a damaged database"
+    assert caught.value.message == "reading it: a row holds text that is not UTF-8"

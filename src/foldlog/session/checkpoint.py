@@ -164,7 +164,7 @@ def _open(database: Database, stream: Stream, *, begin_again: bool) -> tuple[Vie
     with told_of_damage(stream.session_id):
         if type(event_id) is not int:
             raise TypeError
-        standing = _standing(decode(row["data"]), decode(row["folded"]), decode(usage or "null"))
+        standing = _standing(decode_row(row["data"]), decode(row["folded"]), decode(usage or "null"))
 
     opening = begin_again
 

@@ -1,7 +1,7 @@
 """What a store can be asked for: views, rows of sessions, the feed, the documents.
 
 Sessions open in this process answer from their views, others from the tables or the journal. SQL, files
-and checks are outlets, reached by `foldlog.store.store`.
+and checks are reached by `foldlog.store.outlets`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
