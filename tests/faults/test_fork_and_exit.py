@@ -170,7 +170,7 @@ def begin():
 if how.startswith("aio"):
     if how == "aio thread":
         threading.Thread(target=in_loop, daemon=True).start()
-        while os.path.getsize(path + ".log") < 10:
+        while len(open(path + ".log").readlines()) < 10:
             time.sleep(0.01)
         sys.exit(7)
     in_loop()
