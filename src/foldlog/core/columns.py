@@ -171,6 +171,6 @@ def tree_columns(session_id: str, entry: Entry) -> Columns:
         "call_id": edge.call_id,
         "seq": entry.seq,
         "child_session_id": edge.child_session_id,
-        "edge_type": _text(edge.edge_type),
-        "status": _text(edge.status),
+        "edge_type": edge.edge_type,
+        "status": edge.status,
     }

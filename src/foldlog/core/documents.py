@@ -24,7 +24,7 @@ class Edge:
 
     call_id: Any
     child_session_id: str | None
-    status: Any
+    status: str | None
     edge_type: str
 
 
@@ -95,10 +95,12 @@ def facts_of(view: View) -> Node:
 
 
 def edge_of(call: Mapping[str, Any]) -> Edge:
-    """The edge that a call stands for."""
-    child = call.get("child_session_id")
-    kind = call.get("edge_type") or ("attached" if call.get("type") == "attached_child" else "spawned")
-    return Edge(call["id"], child if isinstance(child, str) else None, call.get("status"), kind)
+    """The edge that a call stands for; what is no text in it counts as not there, as in the tables."""
+    child, status, kind = (
+        found if isinstance(found, str) else None
+        for found in (call.get("child_session_id"), call.get("status"), call.get("edge_type"))
+    )
+    return Edge(call["id"], child, status, kind or ("attached" if call.get("type") == "attached_child" else "spawned"))
 
 
 def usage_document(root: Node, find: Callable[[str], Node | None]) -> Document:
