@@ -60,8 +60,10 @@ connection.executescript(
     "DROP INDEX ix_events_idempotency_key; DROP TRIGGER events_refuse_update; DROP TRIGGER events_refuse_delete;"
     "ALTER TABLE events DROP COLUMN idempotency_key; UPDATE alembic_version SET version_num = '0001';"
     "DROP TABLE parts; DROP TABLE lists; DROP TABLE quarantine; PRAGMA user_version = 1;"
-    "CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events is append-only'); END;"
-    "CREATE TRIGGER events_refuse_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events is append-only'); END;"
+    "CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events "
+    "BEGIN SELECT RAISE(ABORT, 'events is append-only'); END;"
+    "CREATE TRIGGER events_refuse_delete BEFORE DELETE ON events "
+    "BEGIN SELECT RAISE(ABORT, 'events is append-only'); END;"
 )
 connection.close()
 with foldlog.open("old.db") as store:
