@@ -1,4 +1,4 @@
-"""Make docs/reference/api.md, aio.md, testing.md and schema.md from the code; `--check` says whether they are stale.
+"""Make docs/reference/api.md, aio.md, testing.md, schema.md and cli.md from the code; `--check` says which are stale.
 
     python docs/make_reference.py            write the pages
     python docs/make_reference.py --check    write nothing; exit 1 and name the pages that differ
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import click
 from sqlalchemy import Table
 from sqlalchemy.dialects import sqlite
 
@@ -24,6 +25,7 @@ import foldlog
 import foldlog.aio
 import foldlog.testing
 import foldlog.testing.strategies
+from foldlog.cli.main import VERBS, cli
 from foldlog.outlets.deletion import Deletion
 from foldlog.outlets.doctor import Diagnosis, Finding
 from foldlog.outlets.findings import Problem, Report, SetApart
@@ -381,10 +383,79 @@ def _type(column: str) -> str:
     raise SystemExit(f"docs/make_reference.py: say in COMPUTED what type the column {column!r} of a view has")
 
 
+# cli.md
+
+_CLI_HEAD: Final = (
+    "Made from the commands by `docs/make_reference.py`; do not edit. A tour is in the "
+    "[guide](../guides/command-line.md), with what all verbs have in common: where data and talk go, exit statuses, "
+    "how a session and a row are named. STORE is the path of a database file."
+)
+
+# What --json prints: one object, or one a line.
+ANSWERS: Final = {
+    "demo": "One object: `database`, `files`, `session_id`, `ok`. The talk goes to stderr.",
+    "ls": "One object a session. `call_count`, `turn_count`, `eval_count` are its own; tokens, `usd`, `usage_status` "
+    "and `usd_status` include all below; `event_count` is as of now, `events_behind` says how many the tables lack.",
+    "show": "One object. Of a session: `session` (its row), `final` and `children` (of the documents), `counters`, "
+    "`last_messages`, `errors`. Of a row: `session_id`, `kind`, `row`.",
+    "tree": "One object: the tree document.",
+    "usage": "One object a row: `by`, what the row is of, `call_count`, tokens and `usd` (null where nothing is "
+    "known), `status` of the tokens, `usd_status`.",
+    "messages": "One object a message or eval: `session_id`, `kind`, `row`.",
+    "calls": "One object a call: its columns as in the table `calls`, and `seconds`.",
+    "events": "One object an event: `position`, `session_id`, `event`.",
+    "sql": "One object a row, the row under `row`.",
+    "export": "One object: `paths`, of the files written anew.",
+    "report": "One object, with `--output`: `path`, `session`, `format`, `bytes`.",
+    "csv": "None: it prints CSV.",
+    "verify": "One object: `ok` and the `Report`.",
+    "repair": "One object: `ok` and the `Repairs`.",
+    "doctor": "One object: `ok` and the `Diagnosis`.",
+    "backup": "One object: `path`.",
+    "upgrade": "One object: `schema_before`, `schema_now`.",
+    "rm": "One object: the `Deletion`.",
+    "completion": "One object: `shell`, `script`.",
+}
+
+
+def cli_page() -> str:
+    """The page of the command line."""
+    parts = ["<!-- fmt: off -->", "# Command line", _CLI_HEAD]
+    parts.append(_table(("Verb", ""), [(f"[`{name}`](#{name})", line) for name, (_, line) in VERBS.items()]))
+    for name in VERBS:
+        command = cli.get_command(click.Context(cli, info_name="foldlog"), name)
+        if command is None or name not in ANSWERS:
+            raise SystemExit(f"docs/make_reference.py: say in ANSWERS what foldlog {name} --json prints")
+        parts += _verb(name, command)
+    return "\n\n".join(parts) + "\n"
+
+
+def _verb(name: str, command: click.Command) -> list[str]:
+    context = click.Context(command, info_name=name, parent=click.Context(cli, info_name="foldlog"))
+    text, _, examples = (command.help or "").partition("Example:")
+    pieces = " ".join(command.collect_usage_pieces(context))
+    lines = "\n".join(line.strip() for line in examples.splitlines() if line.strip())
+    options = [
+        (f"`{found[0]}`", found[1])
+        for option in command.params
+        if isinstance(option, click.Option) and (found := option.get_help_record(context)) is not None
+    ]
+    parts = [f"## {name}", _code(f"foldlog {name} {pieces}")]
+    parts += [" ".join(paragraph.split()) for paragraph in text.replace("\b", "").split("\n\n") if paragraph.strip()]
+    parts += [_code(lines), _table(("Option", ""), [(left.replace("|", "\\|"), right) for left, right in options])]
+    return [*parts, f"JSON, `foldlog.{name}/1`: {ANSWERS[name][0].lower()}{ANSWERS[name][1:]}"]
+
+
 def main(arguments: list[str]) -> int:
     """Write the pages, or say which are stale."""
     stale = []
-    pages = {"api.md": api_page, "aio.md": aio_page, "testing.md": testing_page, "schema.md": schema_page}
+    pages = {
+        "api.md": api_page,
+        "aio.md": aio_page,
+        "testing.md": testing_page,
+        "schema.md": schema_page,
+        "cli.md": cli_page,
+    }
     for name, make in pages.items():
         path, page = REFERENCE / name, make()
         if path.exists() and path.read_text(encoding="utf-8") == page:

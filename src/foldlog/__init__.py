@@ -4,149 +4,30 @@ Everything public is here. An application opens a store, starts or opens session
 happens; each event is durable when the call returns, folded at once into the session's view, and written
 into SQL tables and files at checkpoints. The layers underneath, lowest first: `core` (pure), `storage`
 (SQL and bytes), `session`, `store`, `outlets`, `cli`.
+
+The names are those of `foldlog._api`, loaded when the first of them is asked for.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import TYPE_CHECKING
 
-from foldlog._version import __version__
-from foldlog.core.documents import derive_tree, derive_usage
-from foldlog.core.errors import (
-    AlreadyExistsError,
-    CommitUncertainError,
-    CorruptJournalError,
-    EventError,
-    ExpectedIdError,
-    FoldlogError,
-    HasDescendantsError,
-    InvalidEventError,
-    InvalidIdError,
-    LimitError,
-    MissingBlobError,
-    NotAStoreError,
-    NotSerializableError,
-    QueryError,
-    SchemaTooNewError,
-    SessionInUseError,
-    StaleWriterError,
-    StoreBusyError,
-    StoreClosedError,
-    StoreError,
-    UnknownRowError,
-    UnknownSessionError,
-    UpgradeError,
-)
-from foldlog.core.fold import apply, fold
-from foldlog.core.limits import Limits
-from foldlog.core.preview import project_value
-from foldlog.core.secret_text import scrub_secrets
-from foldlog.core.view import View
-from foldlog.session.config import Config
-from foldlog.session.session import Session
-from foldlog.store.paths import checked_path, path_of
-from foldlog.store.store import Store, open
+from foldlog._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from foldlog.outlets.doctor import Diagnosis
-    from foldlog.outlets.repair import Repairs
-    from foldlog.outlets.verify import Progress
+    from foldlog._api import *  # noqa: F403
+    from foldlog._api import __all__ as __all__
+else:
 
-__all__ = [
-    # Opening and recording.
-    "open",
-    "new_state",
-    "salvage",
-    "doctor",
-    "Store",
-    "Session",
-    "Config",
-    "Limits",
-    # Pure functions over events, views and values.
-    "View",
-    "fold",
-    "apply",
-    "derive_usage",
-    "derive_tree",
-    "project_value",
-    "scrub_secrets",
-    # Errors.
-    "FoldlogError",
-    "StoreError",
-    "StoreClosedError",
-    "StoreBusyError",
-    "SessionInUseError",
-    "HasDescendantsError",
-    "StaleWriterError",
-    "SchemaTooNewError",
-    "UpgradeError",
-    "NotAStoreError",
-    "CorruptJournalError",
-    "CommitUncertainError",
-    "AlreadyExistsError",
-    "InvalidIdError",
-    "EventError",
-    "InvalidEventError",
-    "NotSerializableError",
-    "ExpectedIdError",
-    "LimitError",
-    "UnknownSessionError",
-    "UnknownRowError",
-    "MissingBlobError",
-    "QueryError",
-    "__version__",
-]
+    def __getattr__(name):
+        """A public name; all of them are there from the first one on."""
+        if name == "__all__" or not name.startswith("_"):
+            # Half a second that `foldlog --help` need not wait.
+            public = importlib.import_module("foldlog._api")
+            globals().update({"__all__": public.__all__, **{each: getattr(public, each) for each in public.__all__}})
+            if name in globals():
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-
-def new_state(path: str | Path, *, config: Config | None = None, **fields: Any) -> Session:
-    """Open a store and start a session in it, in one call; closing the session closes the store.
-
-    `fields` are those of `Store.start_session`.
-
-    >>> with new_state(folder / "history.db", id="demo") as session:
-    ...     session.add_message("user", "hello")["id"]
-    1
-    """
-    store = open(path, config=config)
-    try:
-        session = store.start_session(**fields)
-    except BaseException:
-        store.close()
-        raise
-    session.owns_store = True
-    return session
-
-
-def salvage(
-    path: str | Path, new: str | Path, *, config: Config | None = None, progress: "Progress | None" = None
-) -> "Repairs":
-    """Save what can be read of a damaged store, row by row, into a new one; the file at `path` is only read.
-
-    For a database file that is damaged itself, also where it no longer opens as a store. Events keep their
-    positions; those that are gone are noted as set apart, tables are made anew. The new store is verified
-    before it gets its name. `progress` is called with what is done and what there is to do, as far as known.
-
-    Returns `Repairs`, with what was lost. Raises `CorruptJournalError` where not even the schema can be read,
-    `AlreadyExistsError` where something is at `new`.
-
-    >>> foldlog.new_state(folder / "damaged.db", id="demo").close()
-    >>> foldlog.salvage(folder / "damaged.db", folder / "saved.db").lost
-    []
-    """
-    from foldlog.outlets import salvage as outlet  # noqa: PLC0415  (rarely asked for)
-
-    return outlet.salvage(path_of(path), checked_path(new), config=config or Config(), progress=progress)
-
-
-def doctor(path: str | Path) -> "Diagnosis":
-    """What surrounds a store and could do it harm: SQLite's version, file system, modes, sizes, leases and more.
-
-    Opens it read-only and makes nothing, and has something to say of what cannot be opened as well. Whether
-    the data is whole is not asked: that is `Store.verify`.
-
-    >>> foldlog.new_state(folder / "doctor.db", id="demo").close()
-    >>> foldlog.doctor(folder / "doctor.db").ok
-    True
-    """
-    from foldlog.outlets import doctor as outlet  # noqa: PLC0415
-
-    return outlet.examine(path_of(path))
+    def __dir__():
+        """The public names, and what every module has."""
+        return sorted({*globals(), *__getattr__("__all__")})

@@ -1,15 +1,19 @@
 """What the command line's tests share: running it as a process, bounded in time."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cli_stores import fill, make_project
 
 import foldlog
+from foldlog.cli import demo_worker
 from foldlog.cli.main import main
+from foldlog.testing import Clock
 
 SOURCES = Path(foldlog.__file__).parents[1]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -99,3 +103,37 @@ PROJECT_FILES = {
 @pytest.fixture
 def project_files() -> set[str]:
     return PROJECT_FILES
+
+
+@pytest.fixture(scope="session")
+def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's store, of a small folder: `demo` with child sessions."""
+    folder = tmp_path_factory.mktemp("demo")
+    make_project(folder / "project")
+    path = folder / "history.db"
+    with foldlog.open(path, config=foldlog.Config(durability="normal")) as store:
+        demo_worker.map_or_continue(store, folder / "project")
+        with store.open_session("demo") as session:  # what a kill leaves
+            session.add_call("leaf", model="offline-reader", provider="demo", status="interrupted")
+    return path
+
+
+@pytest.fixture
+def history(made_store: Path, tmp_path: Path) -> Path:
+    """A copy of it, `history.db` in the test's folder."""
+    path = tmp_path / "history.db"
+    shutil.copy(made_store, path)
+    return path
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A store with known, partial and unknown usage, blobs, errors, two roots and ids that begin alike."""
+    path = tmp_path / "mixed.db"
+    with foldlog.open(path, config=foldlog.Config(durability="normal", clock=Clock())) as store:
+        with store.start_session(id="run-a", provider="acme") as session:
+            fill(session)
+        with store.start_session(id="run-b") as session:
+            session.add_message("user", "hi\x1b[31m\nthere")
+        store.start_session(id="session-3f6c1f6e-0000-4000-8000-000000000000").close()
+    return path

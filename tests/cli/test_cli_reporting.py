@@ -45,7 +45,7 @@ def test_a_page_is_written_and_named(run_here: Run, path: Path, tmp_path: Path) 
     )
     done = run_here("report", path, "family", "-o", "report.html", "--json")
     assert json.loads(done.stdout) == {
-        "version": 1, "path": "report.html", "session": "family", "format": "html", "bytes": size,
+        "schema": "foldlog.report/1", "path": "report.html", "session": "family", "format": "html", "bytes": size,
     }  # fmt: skip
     assert done.stderr == ""
 

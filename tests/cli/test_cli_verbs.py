@@ -8,19 +8,29 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
 
 import foldlog
-from foldlog.storage import migrate
+from foldlog.cli.main import VERBS as VERB_LINES
+from foldlog.cli.main import cli
+from foldlog.storage import migrate, sqlite
 from foldlog.storage.schema import APPLICATION_ID, SCHEMA_NUMBER
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 VERBS = {
     "ls": ("ls", "STORE"),
+    "show": ("show", "STORE", "demo"),
+    "tree": ("tree", "STORE", "demo"),
+    "usage": ("usage", "STORE"),
+    "messages": ("messages", "STORE", "demo"),
+    "calls": ("calls", "STORE"),
+    "events": ("events", "STORE"),
+    "sql": ("sql", "STORE", "SELECT 1"),
     "verify": ("verify", "STORE"),
     "export": ("export", "STORE", "made"),
     "backup": ("backup", "STORE", "made"),
@@ -98,25 +108,105 @@ def test_version_and_the_list_of_verbs(run_here: Run) -> None:
     assert "..." not in listed.partition("Commands:")[2]
 
 
+def test_the_list_says_what_each_verb_says_of_itself() -> None:
+    for name, (_, line) in VERB_LINES.items():
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        assert (command.help or "").splitlines()[0] == line, name
+    assert cli.get_command(click.Context(cli), "nonsense") is None
+
+
+def test_json_is_on_every_verb() -> None:
+    for name in VERB_LINES:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        if name == "csv":
+            continue
+        assert any("--json" in parameter.opts for parameter in command.params), name
+
+
+def test_every_answer_in_json_names_its_schema(run_here: Run, path: Path) -> None:
+    for verb, words in VERBS.items():
+        if verb == "csv":
+            continue
+        filled = {"STORE": path, "made": f"{verb}-made"}
+        done = run_here(*(filled.get(word, word) for word in words), "--json")
+        assert done.returncode == 0, verb
+        assert done.stdout.endswith("\n"), verb
+        for line in done.stdout.splitlines():
+            assert json.loads(line)["schema"] == f"foldlog.{verb}/1"
+
+
+def test_near_verbs_are_named(run_here: Run) -> None:
+    done = run_here("event", "x")
+    assert done.returncode == 2
+    assert "'events'" in done.stderr
+
+
+def test_a_name_that_is_no_text(run_here: Run) -> None:
+    done = run_here("ls", os.fsdecode(b"no\xff.db"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no\\udcff.db" in done.stderr
+
+
+def test_json_in_another_encoding_is_json(path: Path, environment: dict[str, str]) -> None:
+    with foldlog.open(path) as store, store.open_session("demo") as session:
+        session.add_message("user", "caf\xe9 \u4f60 \U0001f600")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "foldlog.cli.main", "messages", str(path), "demo", "--last", "1", "--json"],
+        env={**environment, "PYTHONIOENCODING": "ascii"},
+        stdout=subprocess.PIPE,
+        timeout=60,
+        check=True,
+    )
+    assert json.loads(done.stdout)["row"]["content"] == "caf\xe9 \u4f60 \U0001f600"
+
+
+def test_a_locked_store(run_here: Run, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.1)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        done = run_here("ls", path)
+    finally:
+        connection.close()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["error", "hint"]
+
+
+def test_a_store_that_may_not_be_written_is_read(run_here: Run, path: Path, tmp_path: Path) -> None:
+    path.chmod(0o400)
+    try:
+        assert run_here("ls", path).returncode == 0
+        refused = run_here("rm", path, "demo", "--yes")
+        assert refused.returncode == 1
+        assert "read-only" in refused.stderr
+    finally:
+        path.chmod(0o600)
+
+
 def test_ls(run_here: Run, path: Path) -> None:
     done = run_here("ls", path)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert done.stderr == f"next: foldlog show {path} demo\n      foldlog usage {path}\n"
     lines = [line.split() for line in done.stdout.splitlines()]
     assert lines[0][:2] == ["session", "status"]
-    assert [line[0] for line in lines[2:]] == ["demo", "demo/child-0001"]
-    assert [line[-2:] for line in lines[2:]] == [["5", "known"], ["unknown", "unknown"]]
-    rows = json.loads(run_here("ls", "--json", path).stdout)
-    assert [(row["session"], row["calls"], row["tokens"]) for row in rows] == [
+    assert [line[0] for line in lines[2:]] == ["demo"]
+    assert [line[-3:] for line in lines[2:]] == [["5", "unknown", "known"]]
+    rows = [json.loads(line) for line in run_here("ls", "--json", "--all", path).stdout.splitlines()]
+    assert [(row["session_id"], row["call_count"], row["total_tokens"]) for row in rows] == [
         ("demo", 2, 5),
         ("demo/child-0001", 0, None),
     ]
+    assert {row["schema"] for row in rows} == {"foldlog.ls/1"}
 
 
 def test_ls_of_an_empty_store(run_here: Run, tmp_path: Path) -> None:
     foldlog.open(tmp_path / "history.db").close()
     done = run_here("ls", "history.db")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "history.db has no sessions\n")
-    assert run_here("ls", "--json", "history.db").stdout == "[]\n"
+    assert run_here("ls", "--json", "history.db").stdout == ""
 
 
 def test_verify_ok(run_here: Run, path: Path) -> None:
@@ -145,8 +235,9 @@ def test_verify_of_a_damaged_store(run_here: Run, path: Path) -> None:
 
 def test_verify_changes_nothing(run_here: Run, path: Path, tmp_path: Path) -> None:
     before = path.read_bytes()
-    for verb in ("ls", "verify"):
-        run_here(verb, path)
+    for verb, words in VERBS.items():
+        if verb not in ("repair", "upgrade"):
+            assert run_here(*(path if word == "STORE" else word for word in words)).returncode == 0
     assert path.read_bytes() == before
     assert not (tmp_path / "made").exists()
 
@@ -221,9 +312,9 @@ def test_a_newer_store_is_refused_untouched(run_here: Run, path: Path) -> None:
     connection.execute("PRAGMA user_version = 999")
     connection.close()
     before = path.read_bytes()
-    for verb in ("ls", "upgrade"):
-        done = run_here(verb, path)
-        assert done.returncode == 1
+    for words in VERBS.values():
+        done = run_here(*(path if word == "STORE" else word for word in words))
+        assert (done.returncode, done.stdout) == (1, "")
         assert "newer foldlog" in done.stderr
     assert path.read_bytes() == before
 
@@ -242,7 +333,7 @@ def test_a_broken_pipe_ends_quietly(path: Path, environment: dict[str, str]) -> 
         )
     finally:
         os.close(writer)
-    assert done.stderr == b""
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_control_characters_are_escaped(run_here: Run) -> None:
@@ -253,5 +344,5 @@ def test_control_characters_are_escaped(run_here: Run) -> None:
 
 def test_the_command_is_a_process_too(run: Run, path: Path) -> None:
     done = run("ls", path)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (0, f"next: foldlog show {path} demo")
     assert run("ls", "nothing").returncode == 1

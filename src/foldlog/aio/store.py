@@ -210,6 +210,14 @@ class Store(Handle):
         """A session's folded state, read-only: as of now (live where it is open here), or at an event id."""
         return await self._run(partial(self.sync.view, id, at=at))
 
+    async def find_session(self, text: str) -> str:
+        """The id of the session that `text` means: an id, or enough of one that no other begins so."""
+        return await self._run(partial(self.sync.find_session, text))
+
+    async def read_ref(self, ref: dict[str, Any]) -> Any:
+        """The value a reference stands for."""
+        return await self._run(partial(self.sync.read_ref, ref))
+
     async def sessions(self, **where: Any) -> AsyncIterator[dict[str, Any]]:
         """The rows of all sessions, or of those with these values; in the order they were started."""
         self.owner()

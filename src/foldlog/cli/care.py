@@ -14,8 +14,9 @@ from typing import Any, Final
 import click
 
 import foldlog
+from foldlog.cli import arguments
+from foldlog.cli.forms import json_form, print_json
 from foldlog.cli.output import Progress, shown
-from foldlog.cli.stores import json_option, open_to_read, print_json, store_argument
 from foldlog.storage import sqlite
 from foldlog.store import store as stores
 
@@ -57,7 +58,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 @click.command()
-@store_argument
+@arguments.store
 @click.option("--quick", is_flag=True, help="Check the file and the journal only, not values, tables and blobs.")
 @click.option(
     "--exported",
@@ -65,7 +66,7 @@ def _fields(value: Any) -> dict[str, Any]:
     type=click.Path(path_type=Path),
     help="Also hold the files of an export to the journal.",
 )
-@json_option
+@json_form
 def verify(store_path: Path, *, quick: bool, exported: Path | None, as_json: bool) -> None:
     """Check that a store says what it said.
 
@@ -76,10 +77,10 @@ def verify(store_path: Path, *, quick: bool, exported: Path | None, as_json: boo
     Example:   foldlog verify history.db
                foldlog verify history.db --exported exported/
     """
-    with open_to_read(store_path) as store, _bar("verifying") as bar:
+    with arguments.open_to_read(store_path) as store, _bar("verifying") as bar:
         report = store.verify(deep=not quick, exported=exported, progress=bar)
     if as_json:
-        print_json(_fields(report))
+        print_json("verify", _fields(report))
     else:
         _print_lines(str(report))
     if not report.ok:
@@ -87,14 +88,14 @@ def verify(store_path: Path, *, quick: bool, exported: Path | None, as_json: boo
 
 
 @click.command()
-@store_argument
+@arguments.store
 @click.option(
     "--into",
     metavar="NEW",
     type=click.Path(path_type=Path),
     help="Save what can be read into a new store; the damaged file is only read.",
 )
-@json_option
+@json_form
 def repair(store_path: Path, *, into: Path | None, as_json: bool) -> None:
     """Make the tables anew, and set damaged events apart.
 
@@ -116,7 +117,7 @@ def repair(store_path: Path, *, into: Path | None, as_json: bool) -> None:
             with stores.open(store_path) as store:
                 repairs = store.repair(progress=bar)
     if as_json:
-        print_json(_fields(repairs))
+        print_json("repair", _fields(repairs))
     else:
         _print_lines(str(repairs))
     if not repairs.ok:
@@ -124,8 +125,8 @@ def repair(store_path: Path, *, into: Path | None, as_json: bool) -> None:
 
 
 @click.command()
-@store_argument
-@json_option
+@arguments.store
+@json_form
 def doctor(store_path: Path, *, as_json: bool) -> None:
     """Look at what surrounds a store and could do it harm.
 
@@ -137,7 +138,7 @@ def doctor(store_path: Path, *, as_json: bool) -> None:
     """
     found = foldlog.doctor(store_path)
     if as_json:
-        print_json({**_fields(found), "path": str(found.path)})
+        print_json("doctor", {**_fields(found), "path": str(found.path)})
     else:
         _print_lines(str(found))
     if not found.ok:

@@ -21,6 +21,7 @@ import click
 import foldlog
 from foldlog.cli import demo_files, demo_folder, demo_worker
 from foldlog.cli.demo_files import FILES_MAX, PACKAGES_MAX, Plan
+from foldlog.cli.forms import json_form, print_json
 from foldlog.cli.output import Progress, heading, number, plural, shown, table
 from foldlog.core.errors import FoldlogError
 from foldlog.session.session import Session
@@ -71,7 +72,8 @@ WHERE errors.status = 'interrupted' ORDER BY errors.kind, session, errors.id LIM
     show_default=True,
     help="Where the database and the files go: a new or empty folder, or an earlier demo's, which is replaced.",
 )
-def demo(folder: Path, output: Path) -> None:
+@json_form
+def demo(folder: Path, output: Path, *, as_json: bool) -> None:
     """Record a session, kill it half-way, go on.
 
     The session maps the code of FOLDER, by default the current one. An offline reader answers: nothing
@@ -81,6 +83,18 @@ def demo(folder: Path, output: Path) -> None:
     Example:   foldlog demo
                foldlog demo ~/projects/app --output app-demo
     """
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        verified = _demonstrate(folder, output)
+    if as_json:
+        files = output / demo_folder.FILES_NAME / demo_worker.ROOT_ID
+        paths = {"database": str(output / demo_folder.DATABASE_NAME), "files": str(files)}
+        print_json("demo", {**paths, "session_id": demo_worker.ROOT_ID, "ok": verified})
+    if not verified:
+        sys.exit(1)
+
+
+def _demonstrate(folder: Path, output: Path) -> bool:
+    """All of it; whether the store is whole in the end."""
     started = time.monotonic()
     plan = _plan(folder, output)
     with demo_folder.prepared(output):
@@ -97,8 +111,7 @@ def demo(folder: Path, output: Path) -> None:
         heading("Is it all there?")
         click.echo(f"  foldlog verify: {verified}")
         _farewell(output, time.monotonic() - started)
-    if not verified:
-        sys.exit(1)
+    return bool(verified)
 
 
 def _plan(folder: Path, output: Path) -> Plan:

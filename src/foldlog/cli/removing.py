@@ -4,12 +4,13 @@ The work is the store's (`foldlog.outlets.deletion`); here the user is shown wha
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from foldlog.cli import arguments
+from foldlog.cli.forms import json_form, print_json
 from foldlog.cli.output import plural, shown
 from foldlog.storage import sqlite
 from foldlog.store import store as stores
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("store_path", metavar="STORE", type=click.Path(path_type=Path))
-@click.argument("session")
+@arguments.store
+@arguments.session
 @click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
 @click.option("--reason", help="Why: kept with what is recorded of the deletion.")
 @click.option("--despite-descendants", is_flag=True, help="Also where sessions that stay come from it.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@json_form
 def rm(
     store_path: Path,
     session: str,
@@ -60,7 +61,7 @@ def rm(
 
 def _print(found: "Deletion", *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(found), indent=2))
+        print_json("rm", dataclasses.asdict(found))
         return
     for session_id in found.sessions:
         click.echo(shown(session_id))

@@ -3,7 +3,6 @@
 What they write is made by `foldlog.outlets`; JSON files are the verb export's, in `stores`.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,19 +10,19 @@ from typing import Final
 
 import click
 
+from foldlog.cli import arguments
+from foldlog.cli.forms import print_json
 from foldlog.cli.output import shown
-from foldlog.cli.stores import open_to_read
 
 _FORMATS: Final = ("html", "markdown", "mermaid", "trace")
-_store = click.argument("store_path", metavar="STORE", type=click.Path(path_type=Path))
 _output = click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it; replaced."
 )
 
 
 @click.command()
-@_store
-@click.argument("session")
+@arguments.store
+@arguments.session
 @_output
 @click.option(
     "-f", "--format", "form", type=click.Choice(_FORMATS), default="html", show_default=True, help="What to write."
@@ -44,7 +43,8 @@ def report(store_path: Path, session: str, output: Path | None, form: str, *, as
         raise click.UsageError("--json says what was written to a file: give one with --output")
     if output is None and form == "html" and sys.stdout.isatty():
         raise click.UsageError("a page is not for a terminal: give a file with --output")
-    with open_to_read(store_path) as store:
+    with arguments.open_to_read(store_path) as store:
+        session = store.find_session(session)
         if output is None:
             from foldlog.outlets import report as reports  # noqa: PLC0415  (only those who ask pay)
 
@@ -53,16 +53,16 @@ def report(store_path: Path, session: str, output: Path | None, form: str, *, as
         store.report(session, output, format=form)
     size = output.stat().st_size
     if as_json:
-        click.echo(json.dumps({"version": 1, "path": str(output), "session": session, "format": form, "bytes": size}))
+        print_json("report", {"path": str(output), "session": session, "format": form, "bytes": size})
     else:
         click.echo(shown(str(output)))
         click.echo(f"{size:,} bytes{': open it in a browser' if form == 'html' else ''}", err=True)
 
 
 @click.command("csv")
-@_store
+@arguments.store
 @click.argument("name", metavar="TABLE")
-@click.argument("session", required=False)
+@arguments.optional_session
 @_output
 def as_csv(store_path: Path, name: str, session: str | None, output: Path | None) -> None:
     """Print the rows of a table or view as CSV.
@@ -76,8 +76,8 @@ def as_csv(store_path: Path, name: str, session: str | None, output: Path | None
     from foldlog.outlets import csv_rows  # noqa: PLC0415
     from foldlog.storage.files import write_file  # noqa: PLC0415
 
-    with open_to_read(store_path) as store:
-        chunks = csv_rows.chunks(store, name, session)
+    with arguments.open_to_read(store_path) as store:
+        chunks = csv_rows.chunks(store, name, None if session is None else store.find_session(session))
         if output is None:
             _print(chunks)
             return

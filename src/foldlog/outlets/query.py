@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def run(database: Database, sql: str, params: Any = (), *, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
     """Rows of one SELECT, as dicts; raises `QueryError` at once for SQL that is refused."""
-    if timeout_s is not None and not isinstance(timeout_s, int | float):
+    if timeout_s is not None and not (isinstance(timeout_s, int | float) and timeout_s >= 0):
         raise QueryError("timeout is a number of seconds", hint="pass a number, or leave it out")
     limit_s = QUERY_SECONDS_MAX if timeout_s is None else float(timeout_s)
     params = _checked(params)
@@ -31,7 +31,7 @@ def run(database: Database, sql: str, params: Any = (), *, timeout_s: float | No
     try:
         bound(connection, watch)
         cursor = connection.execute(sql, params)
-        names = [column[0] for column in cursor.description or ()]
+        names = _distinct([column[0] for column in cursor.description or ()])
     except (sqlite3.Error, sqlite3.Warning, TypeError, ValueError, OverflowError, MemoryError) as error:
         connection.close()
         raise _refusal(error, limit_s, watch) from error
@@ -61,6 +61,17 @@ def _checked(params: Any) -> dict[str, Any] | list[Any]:
         if type(value) is float and math.isnan(value):
             raise QueryError("a parameter is NaN", hint="SQL has no NaN: pass None, and ask with IS")
     return found
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Names for the keys of a row: of two columns `id` the second is `id_2`, so that none is lost."""
+    found: dict[str, None] = {}
+    for name in names:
+        number, free = 2, name
+        while free in found:
+            number, free = number + 1, f"{name}_{number}"
+        found[free] = None
+    return list(found)
 
 
 class _Rows(Iterator[dict[str, Any]]):
@@ -124,7 +135,7 @@ def _refusal(error: Exception, limit_s: float, watch: Watch) -> QueryError:
     if code == sqlite3.SQLITE_AUTH or "not authorized" in text or "prohibited" in text:
         return QueryError(
             f"the query is refused ({text})",
-            hint="query() reads: one SELECT over the tables and views, nothing else",
+            hint="one SELECT over the tables and views, and nothing else, is allowed",
         )
     if code == sqlite3.SQLITE_TOOBIG or "user-defined function raised" in text:
         return QueryError("a value in the query is too large", hint="select less of it: substr(data, 1, 1000)")

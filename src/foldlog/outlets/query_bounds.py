@@ -76,7 +76,7 @@ class Watch:
 
 def too_long(limit_s: float) -> QueryError:
     """The error for a query whose time is over."""
-    return QueryError(f"the query ran longer than {limit_s:g} s", hint="narrow it, or pass timeout=…")
+    return QueryError(f"the query ran longer than {limit_s:g} s", hint="narrow it, or give it more time (timeout)")
 
 
 def _taken_bytes() -> int:

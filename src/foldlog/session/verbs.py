@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from foldlog.core.clock import format_time
-from foldlog.core.codec import decode, encode
+from foldlog.core.codec import encode
 from foldlog.core.errors import (
     InvalidEventError,
     LimitError,
@@ -19,17 +19,16 @@ from foldlog.core.errors import (
 )
 from foldlog.core.fold import FOLDED_TYPES, Event
 from foldlog.core.handles import Handle
-from foldlog.core.ids import RowId, check_row_id, is_hash
+from foldlog.core.ids import RowId, check_row_id
 from foldlog.core.parts import split
 from foldlog.core.refs import Ref, copy_value, hash_name
 from foldlog.core.rows import LINK_KEYS, Row
 from foldlog.core.view import View
-from foldlog.session import variables
+from foldlog.session import references, variables
 from foldlog.session.events import own_copy
 from foldlog.session.host import Host
 from foldlog.session.recorder import Batch, Recorder
 from foldlog.session.scrubbing import scrubbed_preview, scrubbed_value
-from foldlog.storage import blobs
 
 ChangeFunction = Callable[[Row], Row | None]
 
@@ -298,20 +297,7 @@ class Verbs(Handle, ABC):
         Raises `MissingBlobError` when its blob is not in this store, `InvalidEventError` for what is no
         reference.
         """
-        kind = ref.get("kind") if isinstance(ref, dict) else None
-        if kind == "inline" and "value" in ref:
-            return copy_value(ref["value"])
-        if kind != "blob" or not is_hash(ref.get("hash")):
-            raise InvalidEventError(
-                "this is not a value reference", hint="pass what value_ref() gave, or a row's …_ref"
-            )
-        self._host.database.check_open()
-        body = ref.body if isinstance(ref, Ref) else None
-        if body is None:
-            body = blobs.read(self._host.database, ref["hash"])
-        if body is None or hash_name(body) != ref["hash"]:
-            raise blobs.missing(ref["hash"], "not in this store" if body is None else "damaged")
-        return decode(body)
+        return references.read(self._host.database, ref)
 
     # Variables.
 

@@ -12,10 +12,10 @@ from foldlog.core.errors import UnknownRowError
 from foldlog.core.handles import Handle
 from foldlog.core.ids import check_session_id
 from foldlog.core.view import View
-from foldlog.session import checkpoint
+from foldlog.session import checkpoint, references
 from foldlog.session.stored_rows import told_of_damage
 from foldlog.storage import journal, tables
-from foldlog.store import feed
+from foldlog.store import addresses, feed
 
 if TYPE_CHECKING:
     from foldlog.session.session import Session
@@ -47,6 +47,26 @@ class Reading(Handle):
                 hint=f"event ids go from 1 to {head.event_id if head else 0}",
             )
         return checkpoint.replay(self._database, stream, through=at)[0]
+
+    def find_session(self, text: str) -> str:
+        """The id of the session that `text` means: an id, or enough of one that no other begins so.
+
+        Each name of an address may be cut short (`de/child-0001`), and `session-` left out. Raises
+        `UnknownSessionError` where there is none, or more than one; the message names them.
+
+        >>> with foldlog.new_state(folder / "found.db", id="demo") as session:
+        ...     session.store.find_session("de")
+        'demo'
+        """
+        return addresses.find(self._database, text)
+
+    def read_ref(self, ref: dict[str, Any]) -> Any:
+        """The value a reference stands for, as `Session.read_ref`.
+
+        Raises `MissingBlobError` when its blob is not in this store, `InvalidEventError` for what is no
+        reference.
+        """
+        return references.read(self._database, ref)
 
     def sessions(self, **where: Any) -> Iterator[dict[str, Any]]:
         """The rows of all sessions, parents before children, or of those whose keys have these values.

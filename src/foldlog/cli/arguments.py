@@ -1,0 +1,98 @@
+"""What verbs are given: a store, a session, a place in the journal; read, checked and completed.
+
+Nothing here imports the store before it is opened: `foldlog --help` and the shell's completion are quick.
+"""
+
+import contextlib
+import datetime as dt
+import re
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import click
+from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from foldlog.store.store import Store
+
+_COMPLETIONS_MAX: Final = 200
+
+
+def open_to_read(path: Path) -> "Store":
+    """The store at a path, read-only."""
+    from foldlog.store import store as stores  # noqa: PLC0415  (only those who open one pay)
+
+    return stores.open(path, read_only=True)
+
+
+class SessionType(click.ParamType[str]):
+    """A session's id or how it begins, completed from the store that the command names."""
+
+    name = "session"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The ids that begin so; none where the store cannot be read."""
+        del param
+        path = ctx.params.get("store_path")
+        return [CompletionItem(found) for found in _ids(path, incomplete)] if path else []
+
+
+def _ids(path: Any, begin: str) -> list[str]:
+    # SQLite alone, read-only: a shell waits for this at every press of the key.
+    sql = "SELECT id FROM streams WHERE id >= ? AND id < ? AND substr(id, 1, 1) <> '.' ORDER BY id LIMIT ?"
+    with contextlib.suppress(sqlite3.Error, OSError, ValueError):
+        where = f"file:{quote(str(Path(path).expanduser().absolute()))}?mode=ro"
+        with contextlib.closing(sqlite3.connect(where, uri=True, timeout=0.2)) as connection:
+            return [row[0] for row in connection.execute(sql, (begin, f"{begin}\x7f", _COMPLETIONS_MAX))]
+    return []
+
+
+class CountType(click.IntRange):
+    """How many: from 1, and as many as there are for more than Python or SQLite counts to."""
+
+    def __init__(self) -> None:
+        super().__init__(min=1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number, which no store outgrows."""
+        return min(int(super().convert(value, param, ctx)), 10**12)
+
+
+COUNT: Final = CountType()
+
+store = click.argument("store_path", metavar="STORE", type=click.Path(path_type=Path))
+session = click.argument("session", type=SessionType())
+optional_session = click.argument("session", required=False, type=SessionType())
+
+
+_AGO: Final = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class SinceType(click.ParamType[int | str]):
+    """A position, a time, or how long ago: an int, or the time as text of the journal's form."""
+
+    name = "position|time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """12 for "12", "2026-11-22T06:41:10.000000Z" for a time or "10m"."""
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]  # converted already
+        if re.fullmatch(r"\d{1,18}", value, re.ASCII):
+            return int(value)
+        try:
+            return self._time(value)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no position, no time such as 2026-11-22T06:41 (UTC), and no 10m", param, ctx)
+
+    @staticmethod
+    def _time(text: str) -> str:
+        from foldlog.core.clock import format_time  # noqa: PLC0415  (loads orjson)
+
+        ago = _AGO.fullmatch(text)
+        if ago:
+            return format_time(dt.datetime.now(dt.UTC) - dt.timedelta(**{_UNITS[ago[2]]: int(ago[1])}))
+        moment = dt.datetime.fromisoformat(text)
+        return format_time(moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC))

@@ -1,0 +1,74 @@
+"""sql: what may be asked, in which form, and what is refused in a sentence."""
+
+import io
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_stores import parsed
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def test_forms(run_here: Run, mixed: Path) -> None:
+    sql = "SELECT 1 AS a, NULL AS b, x'00ff' AS c, 'x' AS a, 9e999 AS d"
+    assert run_here("sql", mixed, sql).stdout.splitlines()[2].split() == ["1", "NULL", "<2", "bytes>", "x", "inf"]
+    assert run_here("sql", mixed, sql, "--csv").stdout == "a,b,c,a_2,d\n1,,00ff,x,inf\n"
+    (row,) = parsed(run_here("sql", mixed, sql, "--json").stdout, "sql")
+    assert row == {"row": {"a": 1, "b": None, "c": "00ff", "a_2": "x", "d": "inf"}}
+    none = run_here("sql", mixed, "SELECT 1 WHERE false")
+    assert (none.returncode, none.stdout, none.stderr) == (0, "", "no rows\n")
+
+
+def test_from_stdin_with_parameters(run_here: Run, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("SELECT :n + 1 AS n, typeof(:t) AS t, :f AS f"))
+    done = run_here("sql", mixed, "-", "-p", "n", "41", "-p", ":t", "x1", "--param", "f", "-1.5e3", "--json")
+    assert json.loads(done.stdout)["row"] == {"n": 42, "t": "text", "f": -1500.0}
+
+
+REFUSED = {
+    "DELETE FROM events": "refused",
+    "UPDATE sessions SET status = 'x'": "refused",
+    "INSERT INTO streams VALUES (9, 'x')": "refused",
+    "CREATE TABLE mine (x)": "refused",
+    "ATTACH 'made' AS other": "refused",
+    "VACUUM INTO 'made'": "refused",
+    "PRAGMA user_version = 9": "refused",
+    "SELECT load_extension('x')": "refused",
+    "SELECT nowhere FROM calls": "no such column: nowhere",
+    "SELECT * FROM nowhere": "no such table: nowhere",
+    "SELECT 1; SELECT 2": "one statement",
+    "SELEC": "syntax error",
+    "": "no rows",
+    "SELECT :missing": "missing",
+    "SELECT cast(x'ff' AS TEXT)": "not of the form",
+    "SELECT 99999999999999999999999 + :big": "big",
+}
+
+
+@pytest.mark.parametrize("sql", REFUSED)
+def test_refused_in_a_sentence_with_a_hint(run_here: Run, mixed: Path, tmp_path: Path, sql: str) -> None:
+    before = mixed.read_bytes()
+    for form in ("--table", "--json", "--csv"):
+        done = run_here("sql", mixed, sql, form)
+        assert (done.returncode, done.stdout) == (1, "")
+        error, hint = done.stderr.splitlines()
+        assert error.startswith("error: ")
+        assert hint.startswith("hint: ")
+        assert REFUSED[sql] in done.stderr
+    assert mixed.read_bytes() == before
+    assert not (tmp_path / "made").exists()
+
+
+def test_what_would_run_for_ever_ends(run_here: Run, mixed: Path) -> None:
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+    done = run_here("sql", mixed, endless, "--timeout", "0.1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "longer than 0.1 s" in done.stderr
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "soon", "inf"])
+def test_bad_timeouts(run_here: Run, mixed: Path, timeout: str) -> None:
+    assert run_here("sql", mixed, "SELECT 1", "--timeout", timeout).returncode == 2
