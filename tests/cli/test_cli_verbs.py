@@ -236,7 +236,7 @@ def test_verify_of_a_damaged_store(run_here: Run, path: Path) -> None:
 def test_verify_changes_nothing(run_here: Run, path: Path, tmp_path: Path) -> None:
     before = path.read_bytes()
     for verb, words in VERBS.items():
-        if verb not in ("repair", "upgrade"):
+        if "made" not in words and verb not in ("repair", "upgrade"):
             assert run_here(*(path if word == "STORE" else word for word in words)).returncode == 0
     assert path.read_bytes() == before
     assert not (tmp_path / "made").exists()
