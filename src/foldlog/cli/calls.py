@@ -11,6 +11,7 @@ import click
 from foldlog.cli import arguments
 from foldlog.cli.forms import TABLE, Row, print_rows, row_forms
 from foldlog.cli.output import money, next_commands, say
+from foldlog.core.ids import session_name
 
 
 @click.command()
@@ -103,11 +104,11 @@ def _listed(row: Row) -> Row:
         "type": row["type"],
         "status": row["status"],
         "model": row["model"] or "",
-        "seconds": row["seconds"],
+        "seconds": None if row["seconds"] is None else round(row["seconds"], 3),
         "input": row["input_tokens"],
         "output": row["output_tokens"],
         "usd": money(row["usd"]),
-        "leads to": row["child_session_id"] or "",
+        "leads to": session_name(row["child_session_id"] or ""),
     }
 
 

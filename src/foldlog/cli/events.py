@@ -49,8 +49,8 @@ def events(
 ) -> None:
     """Print the journal, and follow it.
 
-    Committed events in order of position, of all sessions or of SESSION itself. Each line: position, time
-    (UTC), session, event id, type, and what it holds in short; with --json all of it, under `event`. Go on
+    Committed events in order of position, of all sessions or of SESSION itself. Each line: position, day
+    and time (UTC), session, event id, type, and what it holds in short; with --json all of it, under `event`. Go on
     later with --after and the last position seen.
 
     \b
@@ -130,7 +130,7 @@ def _columns(event: "RecordedEvent") -> Row:
 
 
 def _line(event: "RecordedEvent") -> str:
-    at = event["at"][:23].replace("T", " ")
+    at = event["at"][5:23].replace("T", " ")
     return f"{event.position:>7}  {at}  {event.session_id}  {event['id']:>5}  {event['type']:<16}  {_short(event)}"
 
 

@@ -1,5 +1,6 @@
 """The verb that lists sessions: ls. What each used is added up by `foldlog.outlets.calls`."""
 
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -58,7 +59,9 @@ def ls(store_path: Path, *, everyone: bool, status: str | None, limit: int | Non
         is_cut = limit is not None and len(found) > limit
         rows = list(_with_usage(store, found[:limit]))
     behind = sum(row["events_behind"] > 0 for row in rows)
-    print_rows("ls", rows, form, listed=lambda row: _listed(row, show_behind=behind > 0), absent="unknown")
+    # Columns that would say the same of every session are left out of the table.
+    kept = {key for key in _OPTIONAL if any(row[_OPTIONAL[key]] for row in rows)}
+    print_rows("ls", rows, form, listed=lambda row: _listed(row, kept), absent="unknown")
     if form != TABLE:
         return
     if not rows:
@@ -87,21 +90,30 @@ def _with_usage(store: "Store", found: list[dict[str, Any]]) -> Iterator[dict[st
         }
 
 
-def _listed(row: Row, *, show_behind: bool) -> Row:
+_OPTIONAL: Final = {"below": "session_below_count", "behind": "events_behind", "usd": "usd"}
+
+
+def _listed(row: Row, kept: set[str]) -> Row:
     """A row with what a person reads."""
-    return {
+    found = {
         "session": row["session_id"],
         "status": row["status"],
-        "created (UTC)": (row["created_at"] or "")[:19].replace("T", " "),
+        "created UTC": _day_or_time(row["created_at"] or ""),
         "turns": row["turn_count"],
         "calls": row["call_count"],
         "below": row["session_below_count"],
         "events": row["event_count"],
-        **({"behind": row["events_behind"]} if show_behind else {}),
+        "behind": row["events_behind"],
         "tokens": row["total_tokens"],
         "usd": money(row["usd"]),
         "usage": row["usage_status"],
     }
+    return {key: value for key, value in found.items() if key not in _OPTIONAL or key in kept}
+
+
+def _day_or_time(at: str) -> str:
+    """Day and time of this year's, the date of what is older: as `ls -l` has it."""
+    return at[5:16].replace("T", " ") if at[:4] == str(dt.datetime.now(dt.UTC).year) else at[:10]
 
 
 COMMANDS: Final = (ls,)

@@ -15,6 +15,7 @@ import click
 
 UNKNOWN: Final = "unknown"
 _CELL_CHARS_MIN: Final = 8
+_FIRST_CHARS_MIN: Final = 24
 _BAR_CHARS: Final = 30
 _REDRAW_S: Final = 0.05
 
@@ -91,13 +92,19 @@ def table(rows: Iterable[Mapping[str, Any]], *, indent: str = "  ", absent: str 
 
 
 def _fitted(widths: Sequence[int], to_right: Sequence[bool], width_max: int) -> list[int]:
-    """Narrower columns, the widest text first, so that a line fits; numbers are never cut."""
+    """Narrower columns, the widest text first, so that a line fits; numbers are never cut.
+
+    The first column, by which a row is called, is cut last: a session is still known by what is left of its id.
+    """
     found = list(widths)
-    while sum(found) + 2 * (len(found) - 1) > width_max:
-        texts = [at for at, right in enumerate(to_right) if not right and found[at] > _CELL_CHARS_MIN]
-        if not texts:
-            break
-        found[max(texts, key=found.__getitem__)] -= 1
+    while (over := sum(found) + 2 * (len(found) - 1) - width_max) > 0:
+        texts = [at for at, right in enumerate(to_right) if at and not right and found[at] > _CELL_CHARS_MIN]
+        if texts:
+            found[max(texts, key=found.__getitem__)] -= 1
+            continue
+        if found and not to_right[0]:
+            found[0] = min(found[0], max(found[0] - over, _FIRST_CHARS_MIN))
+        break
     return found
 
 
