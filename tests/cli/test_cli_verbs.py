@@ -193,7 +193,7 @@ def test_ls(run_here: Run, path: Path) -> None:
     lines = [line.split() for line in done.stdout.splitlines()]
     assert lines[0][:2] == ["session", "status"]
     assert [line[0] for line in lines[2:]] == ["demo"]
-    assert [line[-4:] for line in lines[2:]] == [["1", "3", "5", "known"]]
+    assert [line[-4:] for line in lines[2:]] == [["1", "6", "5", "known"]]
     rows = [json.loads(line) for line in run_here("ls", "--json", "--all", path).stdout.splitlines()]
     assert [(row["session_id"], row["call_count"], row["total_tokens"]) for row in rows] == [
         ("demo", 2, 5),

@@ -202,6 +202,7 @@ def others_store() -> Iterator[Path]:
 def test_a_reader_who_may_not_write_the_folder_reads_all_the_same(others_store: Path) -> None:
     code = (
         "import os, sys, foldlog\n"
+        "foldlog.open  # loaded while it can be read\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "with foldlog.open(sys.argv[1], read_only=True) as store:\n"
         "    assert store.verify().ok, store.verify()\n"
@@ -222,6 +223,7 @@ def test_a_reader_who_may_not_write_the_folder_reads_all_the_same(others_store: 
 def test_a_reader_who_may_not_write_the_folder_sees_a_writer_come(others_store: Path) -> None:
     code = (
         "import os, sys, foldlog\n"
+        "foldlog.open  # loaded while it can be read\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "store = foldlog.open(sys.argv[1], read_only=True)\n"
         "feed = store.follow(types=['note'], idle_timeout=30)\n"
