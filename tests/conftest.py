@@ -4,9 +4,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import foldlog
 from foldlog.testing import Clock
+
+# A busy machine is not a reason to fail.
+settings.register_profile("foldlog", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("foldlog")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
