@@ -1,6 +1,7 @@
 """The contract holds of foldlog itself, however it is set up, and each of its tests can fail."""
 
 import contextlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,11 @@ def no_keys(session: foldlog.Session) -> None:
 
 def no_lock(session: foldlog.Session) -> None:
     update = session.update_call
+    have_read = threading.Barrier(4)  # as many threads as the contract starts
 
     def late(call_id: Any, change: Any = None, /, **fields: Any) -> Any:
         row = session.view.calls[call_id]
+        have_read.wait(timeout=30)
         return update(call_id, **(change(row) if change else {}), **fields)
 
     session.update_call = late  # type: ignore[method-assign]
