@@ -31,6 +31,7 @@ from foldlog.outlets.doctor import Diagnosis, Finding
 from foldlog.outlets.findings import Problem, Report, SetApart
 from foldlog.outlets.repair import Repairs
 from foldlog.session.scopes import CallScope, TurnScope
+from foldlog.storage.described import COLUMNS, TABLES
 from foldlog.storage.migrate import schema_statements
 from foldlog.storage.schema import APPLICATION_ID, SCHEMA_NUMBER, durable, projection
 from foldlog.storage.sql_views import SQL_VIEWS
@@ -252,40 +253,19 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 # schema.md
 
 
-TABLES: Final = {
-    "streams": "One session in the journal: a small integer key for its id. `.store` is the store's own line of "
-    "events; a key below 0 is that of a deleted session.",
-    "events": "The journal. One event; `position` is its place in the store, `event_id` its place in its session. "
-    "Triggers refuse UPDATE and DELETE.",
-    "blobs": "One large value, once, under the hash of its canonical JSON. `bytes` is the length of that; in `data` "
-    "what is large inside stands as a marker for a row of `parts` or `lists`. Not for SQL: `read_ref` and an export "
-    "give values whole.",
-    "parts": "One large text, map or small list inside values, once; `data` as in `blobs`.",
-    "lists": "One large list inside values: the list it begins with, and the items that follow, as in `blobs`.",
-    "quarantine": "One event that a repair found damaged or gone, why and when; views and tables are made without it.",
-    "sessions": "One session as of its last checkpoint. `writer` is the note of who writes it (NULL after a clean "
-    "close), `folded` the parts of the view that are no rows (counters, final reference, error) as JSON.",
-    "messages": "One message.",
-    "turns": "One turn. Its id lists are not here: select the rows that name the turn, in order of `seq`.",
-    "evals": "One piece of code that was run.",
-    "calls": "One call: to a model (root, leaf, leaf_batch_item), to a child session, or of a type of your own.",
-    "snapshots": "One snapshot of the application's own state.",
-    "final": "What has become of one session: counts, without the sessions below it.",
-    "usage": "One session's own sums over its root and leaf calls, without the sessions below it. A sum is NULL where "
-    "nothing is known.",
-    "tree": "One call that leads to a child session. The child may be missing from `sessions`.",
-}
-
 EXAMPLES: Final = {
-    "call_usage": "SELECT model, status, input_tokens, usd\nFROM call_usage WHERE root_id = 'demo' ORDER BY started_at",
+    "call_usage": "SELECT call_id, model, status, elapsed_ms, total_tokens, usd\n"
+    "FROM call_usage WHERE root_id = 'demo' ORDER BY elapsed_ms DESC LIMIT 10",
     "session_usage": "SELECT session_id, session_below_count, call_count, total_tokens, usd, status\n"
     "FROM session_usage ORDER BY usd DESC",
     "session_tree": "SELECT depth, name, edge_type, status\nFROM session_tree WHERE top_id = 'demo' ORDER BY path",
-    "transcript": "SELECT at, role, content\nFROM transcript WHERE session_id = 'demo' ORDER BY seq",
+    "transcript": "SELECT at, role, text\nFROM transcript WHERE session_id = 'demo' ORDER BY seq",
     "model_usage": "SELECT provider, model, call_count, unknown_call_count, usd\nFROM model_usage ORDER BY usd DESC",
-    "turn_summary": "SELECT session_id, turn_id, status, message_count, call_count\nFROM turn_summary "
+    "daily_usage": "SELECT day, sum(call_count) AS call_count, sum(total_tokens) AS total_tokens, sum(usd) AS usd\n"
+    "FROM daily_usage GROUP BY day ORDER BY day DESC",
+    "turn_summary": "SELECT session_id, turn_id, status, call_count, total_tokens, usd\nFROM turn_summary "
     "WHERE status <> 'final'",
-    "errors": "SELECT session_id, kind, id, status, error\nFROM errors ORDER BY at",
+    "errors": "SELECT at, session_id, turn_id, kind, id, status, error\nFROM errors ORDER BY at",
     "deletions": "SELECT deleted_at, session_id, session_count, event_count, reason\nFROM deletions ORDER BY position",
     "blob_stats": "SELECT blob_count, bytes, bytes_max FROM blob_stats",
 }
@@ -295,7 +275,7 @@ COMPUTED: Final = {
     "top_id": "TEXT", "depth": "INTEGER", "path": "TEXT", "parent_session_id": "TEXT", "content": "TEXT",
     "error": "TEXT", "bytes_max": "INTEGER", "message_id": "INTEGER", "usd": "FLOAT", "kind": "TEXT",
     "deleted_at": "TEXT", "blob_bytes": "INTEGER", "reason": "TEXT", "host": "TEXT", "pid": "INTEGER",
-    "sessions": "TEXT",
+    "sessions": "TEXT", "day": "TEXT", "text": "TEXT", "elapsed_ms": "FLOAT",
 }  # fmt: skip
 
 
@@ -324,11 +304,11 @@ def schema_page() -> str:
     ]
     columns = _view_columns()
     for name, view in SQL_VIEWS.items():
-        rows = [(f"`{column}`", _type(column)) for column in columns[name]]
+        rows = [(f"`{column}`", _type(column), COLUMNS.get(column, "")) for column in columns[name]]
         parts += [
             f"### {name}",
             view.what,
-            _table(("Column", "Type"), rows),
+            _table(("Column", "Type", ""), rows),
             f"```sql\n{EXAMPLES[name]}\n```",
         ]
     parts += [

@@ -10,6 +10,7 @@ import pytest
 
 import foldlog
 from foldlog.core.documents import final_document, node_of
+from view_checks import assert_views_agree
 
 HERE = Path(__file__).parent
 RECORDED = HERE.parents[2] / "shared" / "golden"
@@ -92,6 +93,12 @@ def test_tables_after_reopening(path: Path, config: foldlog.Config, run: dict[st
         for recorded in run["sessions"]:
             assert_view(store.view(recorded["id"]), recorded["view"])
         assert_documents(store, run)
+
+
+def test_the_sql_views_say_the_same(store: foldlog.Store, run: dict[str, Any]) -> None:
+    replay(store, run)
+    # A recorded child's row names its parent; the calls that lead to it are what the views go by.
+    assert_views_agree(store)
 
 
 def test_opened_for_writing_again(path: Path, config: foldlog.Config, run: dict[str, Any]) -> None:

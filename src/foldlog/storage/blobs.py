@@ -11,8 +11,6 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection
-
 from foldlog.core.errors import MissingBlobError
 from foldlog.core.parts import (
     LIST,
@@ -29,7 +27,7 @@ from foldlog.core.parts import (
     unpack,
 )
 from foldlog.core.refs import Ref, hash_name
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import Database, driver_of
 
 _T = TypeVar("_T")
 
@@ -196,12 +194,7 @@ class Reader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._forget()
-
-    def _forget(self) -> None:
-        self._parts: dict[int, Cut] = {}
-        self._lists: dict[int, tuple[int | None, Cut]] = {}
-        self._kept_bytes = 0
+        self._assembly = Assembly()
 
     def read(self, name: str) -> bytes | None:
         """A blob's value as canonical JSON, by its hash; None where there is no such blob.
@@ -210,19 +203,35 @@ class Reader:
         damaged.
         """
         with self._database.read() as connection:
-            row = connection.exec_driver_sql("SELECT data, bytes FROM blobs WHERE hash = ?", (name,)).first()
-            if row is None:
-                return None
+            return self._assembly.read(driver_of(connection), name)
+
+
+class Assembly:
+    """Puts blobs together from rows that it reads on a connection it is given, and keeps for the next blob."""
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._parts: dict[int, Cut] = {}
+        self._lists: dict[int, tuple[int | None, Cut]] = {}
+        self._kept_bytes = 0
+
+    def read(self, connection: sqlite3.Connection, name: str) -> bytes | None:
+        """As `Reader.read`."""
+        row = connection.execute("SELECT data, bytes FROM blobs WHERE hash = ?", (name,)).fetchone()
+        if row is None:
+            return None
+        body = self._body(connection, name, *row)
+        if body is None:  # the ids of pieces that were deleted may have been given again since
             body = self._body(connection, name, *row)
-            if body is None:  # the ids of pieces that were deleted may have been given again since
-                body = self._body(connection, name, *row)
         if self._kept_bytes > _KEPT_BYTES_MAX:
             self._forget()
         if body is None:
             raise missing(name, "damaged")
         return body
 
-    def _body(self, connection: Connection, name: str, data: object, bytes_max: int) -> bytes | None:
+    def _body(self, connection: sqlite3.Connection, name: str, data: object, bytes_max: int) -> bytes | None:
         """A blob's value from its row and what it leads to; None, with nothing kept, where that is not it."""
         try:
             found = cut(text_of(data))
@@ -235,7 +244,7 @@ class Reader:
         self._forget()  # of some rows that were read, not all they lead to was
         return None
 
-    def _fetch(self, connection: Connection, found: Cut) -> None:
+    def _fetch(self, connection: sqlite3.Connection, found: Cut) -> None:
         """Read the rows that markers lead to: a few statements for each level of them."""
         level = [found]
         for _ in range(_LEVELS_MAX):
@@ -301,6 +310,6 @@ class Reader:
         return inside, len(chain)
 
 
-def _rows(connection: Connection, sql: str, ids: list[int]) -> Iterator[tuple[Any, ...]]:
+def _rows(connection: sqlite3.Connection, sql: str, ids: list[int]) -> Iterator[tuple[Any, ...]]:
     for chunk in _chunks(ids):
-        yield from connection.exec_driver_sql(sql.format(_marks(chunk)), tuple(chunk)).fetchall()
+        yield from connection.execute(sql.format(_marks(chunk)), chunk).fetchall()

@@ -119,12 +119,20 @@ TRIGGERS: Final = {
 }
 
 
-def _row_table(name: str, *columns: Column[Any], indexes: tuple[str, ...] = (), runs: bool = False) -> Table:
+# The words of the partial indexes and of the view errors, which use each other only where they are the same.
+FAILED: Final = "status IN ('error', 'interrupted')"
+
+
+def _row_table(
+    name: str, *columns: Column[Any], indexes: tuple[str, ...] = (), runs: bool = False, fails: bool = False
+) -> Table:
     """A table of one kind of row: key, order, events, typed copies, and the row itself as JSON.
 
-    Of rows that run, those that do so now are found by an index of their own: it is as small as they are few.
+    Of rows that end, those that still run and those that failed are found by indexes of their own: they are as
+    small as such rows are few.
     """
     running = Index(f"ix_{name}_running", "session_id", "seq", sqlite_where=text("status = 'running'"))
+    failed = Index(f"ix_{name}_failed", "session_id", "seq", sqlite_where=text(FAILED))
     return Table(
         name,
         projection,
@@ -138,6 +146,7 @@ def _row_table(name: str, *columns: Column[Any], indexes: tuple[str, ...] = (), 
         PrimaryKeyConstraint("session_id", "id"),
         *(Index(f"ix_{name}_{key}", "session_id", key) for key in indexes),
         *([running] if runs else []),
+        *([failed] if fails else []),
     )
 
 
@@ -150,7 +159,7 @@ sessions = Table(
     Column("status", Text),
     Column("parent_id", Text, index=True),
     Column("root_id", Text, nullable=False, index=True),
-    Column("created_at", Text),
+    Column("created_at", Text, index=True),
     Column("ended_at", Text),
     Column("turn_count", Integer),
     Column("latest_turn_id", Integer),
@@ -161,6 +170,7 @@ sessions = Table(
     Column("writer", Text),
     Column("folded", Text, nullable=False),
     Column("data", Text, nullable=False),
+    Index("ix_sessions_status", "status", "created_at"),
 )
 
 messages = _row_table(
@@ -178,6 +188,7 @@ turns = _row_table(
     Column("started_at", Text),
     Column("ended_at", Text),
     runs=True,
+    fails=True,
 )
 
 evals = _row_table(
@@ -191,6 +202,7 @@ evals = _row_table(
     Column("ended_at", Text),
     Column("elapsed_ms", Float),
     indexes=("turn_id",),
+    fails=True,
 )
 
 calls = _row_table(
@@ -199,7 +211,7 @@ calls = _row_table(
     Column("status", Text),
     Column("turn_id", Integer),
     Column("parent_eval_id", Integer),
-    Column("started_at", Text),
+    Column("started_at", Text, index=True),
     Column("ended_at", Text),
     Column("provider", Text),
     Column("model", Text),
@@ -215,6 +227,7 @@ calls = _row_table(
     Column("edge_type", Text),
     indexes=("turn_id",),
     runs=True,
+    fails=True,
 )
 
 snapshots = _row_table(

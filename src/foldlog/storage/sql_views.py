@@ -6,6 +6,9 @@ numbers: NULL where nothing is known, never 0. The tables themselves are in `fol
 
 from typing import Final, NamedTuple
 
+from foldlog.core.limits import TREE_DEPTH_MAX
+from foldlog.storage.schema import FAILED
+
 
 class SqlView(NamedTuple):
     """One SQL view: what a row is, and its SELECT."""
@@ -14,26 +17,52 @@ class SqlView(NamedTuple):
     select: str
 
 
-# Every session with every session below it (and itself), each pair once, whatever the edges look like.
-_BELOW: Final = """
-WITH RECURSIVE below(top_id, session_id) AS (
-  SELECT session_id, session_id FROM sessions
-  UNION
-  SELECT below.top_id, tree.child_session_id
-  FROM below JOIN tree ON tree.session_id = below.session_id
-  JOIN sessions ON sessions.session_id = tree.child_session_id
-)
-"""
-
-_BOTH: Final = """CASE WHEN {a} IS NULL AND {b} IS NULL THEN NULL ELSE coalesce({a}, 0) + coalesce({b}, 0) END"""
+# As deep as the documents go that are made of sessions below sessions.
+_DEPTH_MAX: Final = TREE_DEPTH_MAX + 10
 
 
-def _own(name: str) -> str:
-    return _BOTH.format(a=f"usage.root_{name}", b=f"usage.leaf_{name}")
+def _below(top: str) -> str:
+    """A SELECT of the ids of a session and all below it, each once, whatever the edges look like."""
+    return f"""WITH RECURSIVE below(id) AS (
+    SELECT {top} UNION SELECT tree.child_session_id FROM below JOIN tree ON tree.session_id = below.id
+  ) SELECT id FROM below WHERE id IS NOT NULL"""
 
 
-def _sums(*names: str) -> str:
-    return ",\n  ".join(f"sum({_own(name)}) AS {name}" for name in names)
+def _above(bottom: str) -> str:
+    """The same upwards."""
+    return f"""WITH RECURSIVE above(id) AS (
+    SELECT {bottom} UNION SELECT tree.session_id FROM above JOIN tree ON tree.child_session_id = above.id
+  ) SELECT id FROM above"""
+
+
+_TOKENS: Final = ("input_tokens", "output_tokens", "total_tokens", "cached_tokens")
+_MODEL_CALLS: Final = "type IN ('root', 'leaf', 'leaf_batch_item')"
+
+
+def _sum(values: str) -> str:
+    """A sum that is NULL where nothing is known, and no error where it outgrows 64 bits, as SQLite's sum() is."""
+    return f"""CASE WHEN count({values}) = 0 THEN NULL WHEN total({values}) = CAST(total({values}) AS INTEGER)
+    THEN CAST(total({values}) AS INTEGER) ELSE total({values}) END"""
+
+
+def _both(name: str) -> str:
+    """A session's own sum: of its root calls and of its leaf calls."""
+    root, leaf = f"usage.root_{name}", f"usage.leaf_{name}"
+    return f"CASE WHEN {root} IS NULL AND {leaf} IS NULL THEN NULL ELSE coalesce({root}, 0) + coalesce({leaf}, 0) END"
+
+
+def _of_turn(total: str) -> str:
+    return f"(SELECT {total} FROM calls WHERE session_id = turns.session_id AND turn_id = turns.id AND {_MODEL_CALLS})"
+
+
+def _listed(sums: dict[str, str]) -> str:
+    return ",\n  ".join(f"{total} AS {name}" for name, total in sums.items())
+
+
+# Sums over calls; over the calls of a turn; over what sessions have of their own.
+_CALL_SUMS: Final = _listed({**{name: _sum(name) for name in _TOKENS}, "usd": "sum(usd)"})
+_TURN_SUMS: Final = _listed({**{name: _of_turn(_sum(name)) for name in _TOKENS}, "usd": _of_turn("sum(usd)")})
+_SESSION_SUMS: Final = _listed({**{name: _sum(_both(name)) for name in _TOKENS}, "usd": f"sum({_both('usd')})"})
 
 
 def _key(column: str, key: str) -> str:
@@ -45,96 +74,135 @@ def _key(column: str, key: str) -> str:
     return f"(SELECT value FROM json_each({column}) WHERE key = '{key}')"
 
 
+def _text(column: str, key: str) -> str:
+    """The text under a key: itself, or what the parts of a list have under `text`, a line each.
+
+    What is not such a list is looked at as an empty one: json_each refuses what is no JSON.
+    """
+    parts = "json_each(CASE found.type WHEN 'array' THEN found.value ELSE '[]' END) AS part"
+    texts = "json_each(CASE part.type WHEN 'object' THEN part.value ELSE '[]' END) AS inside"
+    return f"""(SELECT CASE found.type WHEN 'text' THEN found.value ELSE (
+    SELECT group_concat(inside.value, char(10)) FROM {parts}, {texts}
+    WHERE inside.key = 'text' AND inside.type = 'text'
+  ) END FROM json_each({column}) AS found WHERE found.key = '{key}')"""
+
+
 SQL_VIEWS: Final[dict[str, SqlView]] = {
     "call_usage": SqlView(
-        "One model call (root, leaf or leaf_batch_item): who answered, what it took and what it cost.",
-        """
+        "One model call (root, leaf or leaf_batch_item): who answered, how long it took and what it cost.",
+        f"""
 SELECT calls.session_id, sessions.root_id, calls.id AS call_id, calls.turn_id, calls.type, calls.status,
   calls.provider, calls.model, calls.started_at, calls.ended_at,
+  round((julianday(calls.ended_at) - julianday(calls.started_at)) * 86400000) AS elapsed_ms,
   calls.input_tokens, calls.output_tokens, calls.total_tokens, calls.cached_tokens, calls.usd, calls.cache_status
 FROM calls JOIN sessions ON sessions.session_id = calls.session_id
-WHERE calls.type IN ('root', 'leaf', 'leaf_batch_item')
+WHERE calls.{_MODEL_CALLS}
 """,
     ),
     "session_usage": SqlView(
         "One session with all sessions below it: how many, and what their model calls took together.",
         f"""
-{_BELOW}
-SELECT below.top_id AS session_id, count(*) - 1 AS session_below_count,
+SELECT sessions.session_id AS session_id, count(*) - 1 AS session_below_count,
   sum(usage.root_call_count + usage.leaf_call_count) AS call_count,
-  {_sums("input_tokens", "output_tokens", "total_tokens", "cached_tokens", "usd")},
+  {_SESSION_SUMS},
   CASE
     WHEN sum((usage.root_call_count > 0 AND usage.root_status <> 'unknown')
            + (usage.leaf_call_count > 0 AND usage.leaf_status <> 'unknown')) = 0 THEN 'unknown'
     WHEN sum((usage.root_call_count > 0 AND usage.root_status <> 'known')
-           + (usage.leaf_call_count > 0 AND usage.leaf_status <> 'known')) = 0 THEN 'known'
+           + (usage.leaf_call_count > 0 AND usage.leaf_status <> 'known')
+           + EXISTS (
+               SELECT 1 FROM tree WHERE tree.session_id = usage.session_id AND tree.child_session_id IS NOT NULL
+               AND NOT EXISTS (SELECT 1 FROM sessions child WHERE child.session_id = tree.child_session_id)
+             )) = 0 THEN 'known'
     ELSE 'partial'
   END AS status
-FROM below JOIN usage ON usage.session_id = below.session_id
-GROUP BY below.top_id
+FROM sessions CROSS JOIN usage ON usage.session_id IN ({_below("sessions.session_id")})
+GROUP BY sessions.session_id
 """,
     ),
     "session_tree": SqlView(
-        "One session in its place under a session that no call leads to: depth, path, the call that leads to it.",
-        """
-WITH RECURSIVE walk(top_id, session_id, parent_session_id, call_id, edge_type, depth, path) AS (
-  SELECT session_id, session_id, NULL, NULL, NULL, 0, session_id
-  FROM sessions
-  WHERE NOT EXISTS (SELECT 1 FROM tree WHERE tree.child_session_id = sessions.session_id)
+        "One session in its place under a session that no other leads to: depth, path, the call that leads to it.",
+        f"""
+WITH RECURSIVE walk(top_id, session_id, depth, path, trail) AS (
+  SELECT session_id, session_id, 0, session_id, '["' || session_id || '"' FROM sessions
+  WHERE NOT EXISTS (
+    SELECT id FROM ({_above("sessions.session_id")}) EXCEPT SELECT id FROM ({_below("sessions.session_id")})
+  )
   UNION ALL
-  SELECT walk.top_id, tree.child_session_id, tree.session_id, tree.call_id, tree.edge_type, walk.depth + 1,
-    walk.path || ' > ' || tree.child_session_id
+  SELECT walk.top_id, child.session_id, walk.depth + 1, walk.path || ' > ' || child.session_id,
+    walk.trail || ',"' || child.session_id || '"'
   FROM walk JOIN tree ON tree.session_id = walk.session_id
-  WHERE tree.child_session_id IS NOT NULL AND walk.depth < 64
+  JOIN sessions child ON child.session_id = tree.child_session_id
+  WHERE walk.depth < {_DEPTH_MAX} AND child.session_id NOT IN (SELECT value FROM json_each(walk.trail || ']'))
+  AND NOT EXISTS (
+    SELECT 1 FROM tree earlier WHERE earlier.session_id = tree.session_id
+    AND earlier.child_session_id = tree.child_session_id AND earlier.seq < tree.seq
+  )
 )
-SELECT walk.top_id, walk.depth, walk.session_id, sessions.name, sessions.kind, sessions.status,
-  walk.parent_session_id, walk.call_id, walk.edge_type, walk.path
-FROM walk LEFT JOIN sessions ON sessions.session_id = walk.session_id
+SELECT top_id, depth, sessions.session_id, name, kind, status, NULL AS parent_session_id, NULL AS call_id,
+  NULL AS edge_type, path
+FROM walk JOIN sessions ON sessions.session_id = walk.session_id WHERE depth = 0
+UNION ALL
+SELECT walk.top_id, walk.depth + 1, tree.child_session_id, sessions.name, sessions.kind, sessions.status,
+  tree.session_id, tree.call_id, tree.edge_type, walk.path || ' > ' || tree.child_session_id
+FROM walk JOIN tree ON tree.session_id = walk.session_id AND tree.child_session_id IS NOT NULL
+LEFT JOIN sessions ON sessions.session_id = tree.child_session_id
 """,
     ),
     "transcript": SqlView(
-        "One message in order: its role and its content as JSON text (plain text where the content is text).",
+        "One message in order: its role, its content (JSON text, plain where the content is text), and the text in it.",
         f"""
 SELECT messages.session_id, messages.seq, messages.id AS message_id, messages.turn_id, messages.call_id, messages.role,
-  {_key("messages.data", "content")} AS content, events.at AS at
+  {_key("messages.data", "content")} AS content, events.at AS at,
+  {_text("messages.data", "content")} AS text
 FROM messages
 JOIN streams ON streams.id = messages.session_id
-JOIN events ON events.session_key = streams.session_key AND events.event_id = messages.first_event_id
+LEFT JOIN events ON events.session_key = streams.session_key AND events.event_id = messages.first_event_id
 """,
     ),
     "model_usage": SqlView(
         "One model of one provider, over all sessions: calls, tokens, cost, calls whose tokens are unknown.",
-        """
+        f"""
 SELECT provider, model, count(*) AS call_count, count(DISTINCT session_id) AS session_count,
-  sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(total_tokens) AS total_tokens,
-  sum(cached_tokens) AS cached_tokens, sum(usd) AS usd,
+  {_CALL_SUMS},
   sum(input_tokens IS NULL OR output_tokens IS NULL) AS unknown_call_count
-FROM call_usage GROUP BY provider, model
+FROM calls WHERE {_MODEL_CALLS} GROUP BY provider, model
+""",
+    ),
+    "daily_usage": SqlView(
+        "One model on one day (in UTC, by when its calls began): calls, tokens, cost.",
+        f"""
+SELECT substr(started_at, 1, 10) AS day, provider, model, count(*) AS call_count,
+  {_CALL_SUMS}
+FROM calls WHERE {_MODEL_CALLS} GROUP BY day, provider, model
 """,
     ),
     "turn_summary": SqlView(
-        "One turn: its status, its times, and how many messages, evals and calls belong to it.",
-        """
+        "One turn: its status, its times, how many messages, evals and calls belong to it, what its model calls took.",
+        f"""
 SELECT turns.session_id, turns.id AS turn_id, turns.seq, turns.status, turns.started_at, turns.ended_at,
   (SELECT count(*) FROM messages m WHERE m.session_id = turns.session_id AND m.turn_id = turns.id) AS message_count,
   (SELECT count(*) FROM evals e WHERE e.session_id = turns.session_id AND e.turn_id = turns.id) AS eval_count,
-  (SELECT count(*) FROM calls c WHERE c.session_id = turns.session_id AND c.turn_id = turns.id) AS call_count
+  (SELECT count(*) FROM calls c WHERE c.session_id = turns.session_id AND c.turn_id = turns.id) AS call_count,
+  {_TURN_SUMS}
 FROM turns
 """,
     ),
     "errors": SqlView(
-        "One thing that went wrong: a session, turn, call or eval with status error or interrupted.",
+        "One thing that went wrong: a session, turn, call or eval with status error or interrupted, and in which turn.",
         f"""
-SELECT session_id, 'session' AS kind, NULL AS id, status, ended_at AS at, {_key("folded", "error")} AS error
+SELECT session_id, 'session' AS kind, NULL AS id, NULL AS turn_id, status, ended_at AS at,
+  {_key("folded", "error")} AS error
 FROM sessions WHERE status = 'error'
 UNION ALL
-SELECT session_id, 'turn', id, status, ended_at, {_key("data", "error")} FROM turns
-WHERE status IN ('error', 'interrupted')
+SELECT session_id, 'turn', id, id, status, ended_at, {_key("data", "error")} FROM turns
+WHERE {FAILED}
 UNION ALL
-SELECT session_id, 'call', id, status, ended_at, {_key("data", "error")} FROM calls
-WHERE status IN ('error', 'interrupted')
+SELECT session_id, 'call', id, turn_id, status, ended_at, {_key("data", "error")} FROM calls
+WHERE {FAILED}
 UNION ALL
-SELECT session_id, 'eval', id, status, ended_at, {_key("data", "error")} FROM evals WHERE status = 'error'
+SELECT session_id, 'eval', id, turn_id, status, ended_at, {_key("data", "error")} FROM evals
+WHERE {FAILED}
 """,
     ),
     "deletions": SqlView(
