@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Both lines of Datasette, each with what it needs in a folder of its own: the tests run them.
+DATASETTE := .venv-datasette
 # Other libraries, to measure beside: kept away from the environment that is tested.
 BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/bin/python -m benchmarks.run
@@ -31,6 +33,16 @@ format: $(VENV)/.installed-dev
 # The pages that are made from the code: the schema, the API.
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/make_reference.py
+
+# Without them, their tests are skipped.
+datasette: $(DATASETTE)/0.65/.installed $(DATASETTE)/1.0/.installed
+
+$(DATASETTE)/0.65/.installed: VERSION := 0.65.5
+$(DATASETTE)/1.0/.installed: VERSION := 1.0a41
+$(DATASETTE)/%/.installed: Makefile $(VENV)/bin/python
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(@D) datasette==$(VERSION)
+	touch $@
 
 # About ten minutes, and two; see benchmarks/README.md.
 bench: $(BENCH_VENV)/.installed $(BENCH_VENV)/.installed-peers
@@ -67,4 +79,4 @@ $(BENCH_VENV)/.installed-peers: $(BENCH_VENV)/.installed benchmarks/requirements
 	  echo "the other libraries could not be installed: measuring without them" >&2
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(BENCH_VENV) $(DATASETTE) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

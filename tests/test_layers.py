@@ -8,7 +8,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "foldlog"
 # Lowest first; a module imports its own layer and those below.
-LAYERS = ("core", "storage", "session", "store", "outlets", "aio", "testing", "cli", "__init__")
+LAYERS = ("core", "storage", "session", "store", "outlets", "aio", "testing", "adapters", "cli", "__init__")
 # A store's ways out are asked for through it and imported when they are: the only edges upward.
 UPWARD = {("store/outlets.py", "outlets"), ("store/store.py", "outlets")}
 PURE = {"os", "io", "time", "threading", "sqlite3", "socket", "subprocess", "sqlalchemy", "random", "asyncio"}

@@ -38,6 +38,7 @@ VERBS = {
     "report": ("report", "STORE", "demo", "-o", "made"),
     "csv": ("csv", "STORE", "calls", "-o", "made"),
     "repair": ("repair", "STORE"),
+    "datasette-config": ("datasette-config", "STORE", "-o", "made"),
 }
 
 

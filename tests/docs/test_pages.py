@@ -145,11 +145,11 @@ def test_every_crash_point_is_told() -> None:
 
 def test_architecture_names_the_modules_there_are() -> None:
     page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`((?:core|storage|session|store|outlets|aio|testing)/\w+\.py)`", page))
+    named = set(re.findall(r"`((?:core|storage|session|store|outlets|aio|testing|adapters)/\w+\.py)`", page))
     package = ROOT / "src" / "foldlog"
     present = {
         path.relative_to(package).as_posix()
-        for layer in ("core", "storage", "session", "store", "outlets", "aio", "testing")
+        for layer in ("core", "storage", "session", "store", "outlets", "aio", "testing", "adapters")
         for path in (package / layer).glob("*.py")
         if path.name != "__init__.py"
     }

@@ -39,6 +39,7 @@ VERBS: Final = {
     "export": ("stores", "Write sessions as JSON files into a folder."),
     "report": ("reporting", "Write one session, with all below it, to look at."),
     "csv": ("reporting", "Print the rows of a table or view as CSV."),
+    "datasette-config": ("datasette", "Write what Datasette needs to show a store well."),
     "verify": ("care", "Check that a store says what it said."),
     "repair": ("care", "Make the tables anew, and set damaged events apart."),
     "doctor": ("care", "Look at what surrounds a store and could do it harm."),

@@ -157,9 +157,17 @@ _WORDS_CHARS_MAX = 200
 
 
 def utils_database(database: Database) -> "sqlite_utils.Database":
-    """A `sqlite_utils.Database` over a read-only connection."""
+    """A `sqlite_utils.Database` over a read-only connection, with foldlog's SQL functions."""
     import sqlite_utils  # noqa: PLC0415  (heavy, and only for those who ask)
 
+    from foldlog.outlets import sql_functions  # noqa: PLC0415
+
     connection = database.new_reader()
-    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-    return sqlite_utils.Database(connection)
+    try:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        found = sqlite_utils.Database(connection)
+        sql_functions.register(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return found

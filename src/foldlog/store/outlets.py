@@ -46,7 +46,7 @@ class Outlets(Reading):
         return query.run(self._database, sql, params, timeout_s=timeout)
 
     def sqlite_utils(self) -> "sqlite_utils.Database":
-        """A `sqlite_utils.Database` over the store, read-only; close its connection when done."""
+        """A `sqlite_utils.Database` over the store, read-only, with foldlog's SQL functions; close it when done."""
         from foldlog.outlets import query  # noqa: PLC0415
 
         return query.utils_database(self._database)
