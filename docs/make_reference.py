@@ -388,6 +388,7 @@ ANSWERS: Final = {
     "export": "One object: `paths`, of the files written anew.",
     "report": "One object, with `--output`: `path`, `session`, `format`, `bytes`.",
     "csv": "None: it prints CSV.",
+    "datasette-config": "One object, with `--output`: `path`, and `commands`, to run each line of Datasette.",
     "verify": "One object: `ok` and the `Report`.",
     "repair": "One object: `ok` and the `Repairs`.",
     "doctor": "One object: `ok` and the `Diagnosis`.",
