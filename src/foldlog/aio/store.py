@@ -27,7 +27,7 @@ from foldlog.core.view import View
 from foldlog.session import session as synchronous
 from foldlog.session.config import Config
 from foldlog.session.recorder import Recorder, ReservedError, acting_for
-from foldlog.store import feed
+from foldlog.store import feed, searching
 from foldlog.store import store as synchronous_store
 
 if TYPE_CHECKING:
@@ -271,6 +271,18 @@ class Store(Handle):
                 if not database.is_closed or database.is_inherited:
                     raise
 
+    async def search(
+        self,
+        text: str,
+        *,
+        session: str | None = None,
+        role: str | None = None,
+        kind: str | None = None,
+        limit: int = searching.LIMIT,
+    ) -> searching.Hits:
+        """The texts that hold all these words, best first; as `foldlog.Store.search`."""
+        return await self._run(partial(self.sync.search, text, session=session, role=role, kind=kind, limit=limit))
+
     async def usage(self, id: str) -> dict[str, Any]:
         """Tokens, cost and cache of a session and of all below it, as of now."""
         return await self._run(partial(self.sync.usage, id))
@@ -348,7 +360,7 @@ class Store(Handle):
     # Ending.
 
     async def checkpoint(self) -> None:
-        """Checkpoint every session that is open here."""
+        """Checkpoint every session that is open here, and bring the search index up to date."""
         owner = self.owner()
         await self.in_order(lambda: self.workers.run(self.sync.checkpoint, owner))
 

@@ -59,6 +59,27 @@ QUERY_VALUE_BYTES_MAX = 16 * 1024 * 1024
 # Memory and temporary files that a query may take for what it sorts, groups and collects.
 QUERY_EXTRA_BYTES_MAX = 1024 * 1024 * 1024
 
+# Of each text so much is found by its words, some ten pages: an index that holds whole logs is as large as they are.
+SEARCH_TEXT_CHARS_MAX = 32_768
+
+# A blob is read whole to find its beginning; a larger one is not worth the wait, and is found by nothing.
+SEARCH_BLOB_BYTES_MAX = 16 * 1024 * 1024
+
+# What a person types.
+SEARCH_QUERY_CHARS_MAX = 1000
+SEARCH_QUERY_WORDS_MAX = 32
+SEARCH_HITS_MAX = 1000
+
+# Of a word that is everywhere, the newest texts are ranked: so many take a tenth of a second.
+SEARCH_RANKED_MAX = 20_000
+
+# A checkpoint adds to the index when so many events wait, in portions of as many, at most so many portions at once:
+# adding ten by ten costs fifteen times as much.
+SEARCH_PORTION_EVENTS = 512
+SEARCH_PORTIONS_MAX = 8
+
+# So many events that are not in the index yet are looked through by a search itself.
+SEARCH_TAIL_EVENTS_MAX = 2048
 
 # Beyond this, SQLite itself refuses a value.
 _BYTES_MAX = 900_000_000

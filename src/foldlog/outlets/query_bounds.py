@@ -5,6 +5,7 @@ memory, inside one step is denied, bounded by its input, or replaced by a functi
 its errors are in `foldlog.outlets.query`.
 """
 
+import contextlib
 import os
 import resource
 import sqlite3
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from foldlog.core.errors import QueryError
 from foldlog.core.limits import QUERY_EXTRA_BYTES_MAX, QUERY_VALUE_BYTES_MAX
+from foldlog.storage import search_tables
 
 _ALLOWED: Final = frozenset({
     sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE,
@@ -65,8 +67,10 @@ class Watch:
             self.took_too_much = _taken_bytes() - self._taken_before > QUERY_EXTRA_BYTES_MAX
         return int(self.took_too_much or now > self._deadline)
 
-    def authorize(self, action: int, _first: str | None, second: str | None, *_rest: str | None) -> int:
+    def authorize(self, action: int, first: str | None, second: str | None, *_rest: str | None) -> int:
         """Whether a statement may do something; asked while it is compiled, which may take for ever as well."""
+        if action == sqlite3.SQLITE_PRAGMA and first == "data_version" and second is None:
+            return sqlite3.SQLITE_OK  # FTS5 asks it whether its index has changed
         if action not in _ALLOWED or time.monotonic() > self._deadline:
             return sqlite3.SQLITE_DENY
         if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in _DENIED_FUNCTIONS:
@@ -127,6 +131,8 @@ def bound(connection: sqlite3.Connection, watch: Watch) -> None:
         connection.create_function(name, 2, _trimmer(*ends), deterministic=True)
     # A table-valued function declares its columns when it is first used, which the authorizer would refuse.
     connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')").close()
+    with contextlib.suppress(sqlite3.Error):  # and so does the search index, where there is one
+        connection.execute(f"SELECT 1 FROM {search_tables.INDEX} LIMIT 0").close()
     connection.set_authorizer(watch.authorize)
     connection.set_progress_handler(watch, _STEPS_PER_LOOK)
 

@@ -15,7 +15,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from foldlog.core.errors import UpgradeError
-from foldlog.storage.schema import APPLICATION_ID, REVISION, SCHEMA_NUMBER, TRIGGERS, durable, projection
+from foldlog.storage import search_tables
+from foldlog.storage.schema import APPLICATION_ID, REVISION, SCHEMA_NUMBER, TRIGGERS, durable, projection, search
 from foldlog.storage.sql_views import SQL_VIEWS
 from foldlog.storage.sqlite import driver_of
 
@@ -25,8 +26,9 @@ _DIALECT: Final = sqlite.dialect()
 def schema_statements() -> list[str]:
     """The DDL of a new database, in order."""
     found: list[str] = []
-    for metadata in (durable, projection):
+    for metadata in (durable, projection, search):
         found += _table_statements(metadata)
+    found += search_tables.statements()
     found += TRIGGERS.values()
     found += view_statements()
     found.append("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
@@ -76,7 +78,7 @@ def upgrade(connection: Connection) -> None:
 
 
 def remake_projection(connection: Connection) -> None:
-    """Drop and make the projection tables and SQL views, empty, inside the caller's transaction."""
+    """Drop and make the projection tables, the search index and the SQL views, empty, inside the caller's transaction."""
     driver = driver_of(connection)
     for name in SQL_VIEWS:  # ours only: an application may have views of its own
         driver.execute(f"DROP VIEW IF EXISTS {name}")

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from foldlog.core.chain import digest_of, first_chain, next_chain
 from foldlog.core.errors import UnknownSessionError
 from foldlog.core.parts import LIST, PART, cut, markers, unpack
+from foldlog.storage import search_tables
 from foldlog.storage.journal import begin_stream, range_below
 from foldlog.storage.schema import DELETED_PREFIX, STORE_STREAM, projection
 
@@ -173,6 +174,7 @@ def remove(connection: sqlite3.Connection, doomed: Doomed) -> None:
 
     Foreign keys are to be off: SQLite would look through all lists for each one that goes.
     """
+    search_tables.remove(connection, [stream.key for stream in doomed.streams])
     for stream in doomed.streams:
         # First the name: the events of any other stream cannot be deleted.
         name = f"{DELETED_PREFIX}{stream.key}"

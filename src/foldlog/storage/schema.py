@@ -2,8 +2,9 @@
 
 `durable` (streams, events, and blobs with the parts and lists they are made of) is the history itself:
 it changes only by the migrations in `migrations/`, and a test holds these definitions to them.
-`projection` is rebuilt from the journal whenever its form changes, never migrated. SQL views over the
-tables are in `foldlog.storage.sql_views`.
+`projection` is rebuilt from the journal whenever its form changes, never migrated; so is `search`, which
+follows the journal in portions (`foldlog.storage.search_tables`). SQL views over the tables are in
+`foldlog.storage.sql_views`.
 """
 
 from typing import Any, Final
@@ -31,6 +32,7 @@ REVISION: Final = "0004"
 
 durable = MetaData()
 projection = MetaData()
+search = MetaData()
 
 streams = Table(
     "streams",
@@ -290,3 +292,27 @@ tree = Table(
 )
 
 ROW_TABLES: Final = {"message": messages, "turn": turns, "eval": evals, "call": calls, "snapshot": snapshots}
+
+# What can be found by its words. Its own key: VACUUM gives new ones to rows without, and the FTS5 index names it.
+search_texts = Table(
+    "search_texts",
+    search,
+    Column("text_id", Integer, primary_key=True),
+    Column("session_key", Integer, nullable=False),
+    Column("event_id", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("field", Text, nullable=False),
+    Column("row_id", Integer),
+    Column("turn_id", Integer),
+    Column("role", Text),
+    Column("text", Text, nullable=False),
+    Index("ix_search_texts_row", "session_key", "field", "row_id"),
+)
+
+# One row: through which position events are in search_texts and in the FTS5 index over it.
+search_state = Table(
+    "search_state",
+    search,
+    Column("id", Integer, primary_key=True),
+    Column("position", Integer, nullable=False),
+)

@@ -205,6 +205,16 @@ SELECT session_id, 'eval', id, turn_id, status, ended_at, {_key("data", "error")
 WHERE {FAILED}
 """,
     ),
+    "searchable": SqlView(
+        "One text that can be found: whose, of what kind, in which key of which row. Joined to `search_index` by its id.",
+        """
+SELECT search_texts.text_id, streams.id AS session_id, search_texts.event_id, search_texts.kind, search_texts.field,
+  search_texts.row_id, coalesce(search_texts.turn_id, (SELECT calls.turn_id FROM calls
+    WHERE search_texts.field LIKE 'call.%' AND calls.session_id = streams.id AND calls.id = search_texts.row_id
+  )) AS turn_id, search_texts.role, search_texts.text
+FROM search_texts JOIN streams ON streams.session_key = search_texts.session_key
+""",
+    ),
     "deletions": SqlView(
         "One deletion: the session and how many went with it (`sessions` lists them), when, why and by which process.",
         f"""

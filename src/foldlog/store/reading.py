@@ -15,7 +15,7 @@ from foldlog.core.view import View
 from foldlog.session import checkpoint, references
 from foldlog.session.stored_rows import told_of_damage
 from foldlog.storage import journal, tables
-from foldlog.store import addresses, feed
+from foldlog.store import addresses, feed, searching
 
 if TYPE_CHECKING:
     from foldlog.session.session import Session
@@ -105,6 +105,34 @@ class Reading(Handle):
         """
         wanted = feed.wanted(self._database, session, after, types)
         return feed.follow(self._database, wanted, idle_timeout)
+
+    def search(
+        self,
+        text: str,
+        *,
+        session: str | None = None,
+        role: str | None = None,
+        kind: str | None = None,
+        limit: int = searching.LIMIT,
+    ) -> searching.Hits:
+        """The texts that hold all these words, best first: messages, code, outputs, errors, queries, results, finals.
+
+        `text`: words, `"a phrase"`, `begin*`; whatever else is typed is words, too, never an error of syntax. Case and
+        accents do not count. `session`: in this one and all below it; `role`: in messages of this role; `kind`:
+        message, code, output, error, query, result or final; `limit`: 1,000 at most.
+
+        Everything that is committed is found, but for the newest events while more than 2,048 of them wait for the
+        index (`unsearched_count` of the `Hits` says how many were left out; a checkpoint of the store adds them). Of
+        words that are in more than 20,000 texts, the newest 20,000 are ranked. Reads only. Raises `QueryError` where
+        there is no word in the text, `UnknownSessionError`, `LimitError`, or `StoreError` where SQLite has no FTS5.
+
+        >>> with foldlog.open(folder / "search.db") as store:
+        ...     with store.start_session(id="demo") as session:
+        ...         _ = session.add_message("user", "Where is the Café?")
+        ...     [(hit.session_id, hit.kind, hit.row_id, hit.snippet) for hit in store.search("cafe")]
+        [('demo', 'message', 1, 'Where is the Café?')]
+        """
+        return searching.search(self._database, text, session_id=session, role=role, kind=kind, limit=limit)
 
     def usage(self, id: str) -> dict[str, Any]:
         """Tokens, cost and cache of a session and of all below it, as of now."""

@@ -19,12 +19,14 @@ from foldlog.core.errors import (
     StoreError,
 )
 from foldlog.core.ids import RowId, check_session_id, parent_id
+from foldlog.core.limits import SEARCH_PORTION_EVENTS, SEARCH_PORTIONS_MAX
 from foldlog.session import checkpoint, lineage
 from foldlog.session.config import Config
 from foldlog.session.session import Session, id_of
 from foldlog.storage import journal
 from foldlog.storage.committer import Committer
 from foldlog.storage.sqlite import Database
+from foldlog.store import searching
 from foldlog.store.first_row import first_row
 from foldlog.store.outlets import Outlets
 from foldlog.store.paths import checked_path, path_of
@@ -120,7 +122,8 @@ class Store(Outlets):
         return session if session is not None and session.is_writer else None
 
     def checkpointed(self, session_id: str) -> None:
-        """Hear that a session's tables were written: export it, where the store is told to."""
+        """Hear that a session's tables were written: add to the search index, export where the store is told to."""
+        searching.keep_up(self._database, least=SEARCH_PORTION_EVENTS, portions=SEARCH_PORTIONS_MAX)
         if self._config.export_dir is not None:
             from foldlog.outlets import export  # noqa: PLC0415
 
@@ -223,7 +226,7 @@ class Store(Outlets):
     # Ending.
 
     def checkpoint(self) -> None:
-        """Checkpoint every session that is open here."""
+        """Checkpoint every session that is open here, and bring the search index up to date."""
         self._database.check_open()
         with self._lock:
             sessions = list(self._open.values())
@@ -232,6 +235,7 @@ class Store(Outlets):
                 session.checkpoint()
             except StoreClosedError:
                 self._database.check_open()  # only the session was closed meanwhile, its tables up to date
+        searching.keep_up(self._database)
 
     def close(self) -> None:
         """Close every session open here and the database; closing twice is fine."""
@@ -246,6 +250,7 @@ class Store(Outlets):
             except FoldlogError as error:
                 first = first or error
                 session.let_go()
+        searching.keep_up(self._database, portions=SEARCH_PORTIONS_MAX)
         self._database.close()
         if first is not None:
             raise first

@@ -20,6 +20,7 @@ from foldlog.storage.faults import translated
 from foldlog.storage.journal import Stream
 from foldlog.storage.schema import SCHEMA_NUMBER
 from foldlog.storage.sqlite import Database
+from foldlog.store import searching
 
 
 def open_database(path: Path, config: Config, *, read_only: bool) -> Database:
@@ -46,6 +47,7 @@ def open_database(path: Path, config: Config, *, read_only: bool) -> Database:
     if number < SCHEMA_NUMBER:
         try:
             upgrade(database)
+            searching.keep_up(database)
         except BaseException:
             database.close()
             raise

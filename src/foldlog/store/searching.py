@@ -1,0 +1,292 @@
+"""Search: adding what was recorded to the index, and finding texts by their words.
+
+The index follows the journal by position. Adding is left for when `SEARCH_PORTION_EVENTS` wait, after a checkpoint;
+what is not in it yet is looked through by the search itself, so that a search never writes. Which texts an event brings
+is in `foldlog.core.searchable`, the index's tables in `foldlog.storage.search_tables`.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from foldlog.core.codec import decode
+from foldlog.core.errors import CorruptJournalError, FoldlogError, LimitError, MissingBlobError, QueryError
+from foldlog.core.ids import check_session_id
+from foldlog.core.limits import (
+    SEARCH_HITS_MAX,
+    SEARCH_PORTION_EVENTS,
+    SEARCH_PORTIONS_MAX,
+    SEARCH_RANKED_MAX,
+    SEARCH_TAIL_EVENTS_MAX,
+)
+from foldlog.core.match_text import match_of
+from foldlog.core.refs import Ref
+from foldlog.core.searchable import KINDS, PUTS, RESTORED, TYPES, flatten, texts_of
+from foldlog.storage import blobs, journal, search_tables
+from foldlog.storage.faults import translated
+from foldlog.storage.search_tables import Entry, Match, Scope
+from foldlog.storage.sqlite import Database, driver_of
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A text that was found: whose, in which row, and the words in their surroundings.
+
+    `kind`: message, code, output, error, query, result or final. `field`: where it stands, such as `eval.stdout`.
+    `row_id` is that of the message, turn, eval or call, None for the session's own. `event_id`: the event that said it.
+    `snippet`: the surroundings, plain text. `marks`: from where to where the words that were found are in it. `rank`:
+    lower is better.
+    """
+
+    session_id: str
+    kind: str
+    field: str
+    row_id: int | str | None
+    turn_id: int | str | None
+    role: str | None
+    event_id: int
+    snippet: str
+    marks: tuple[tuple[int, int], ...]
+    rank: float
+
+
+class Hits(list[Hit]):
+    """What was found, best first. `unsearched_count`: how many events wait for the index and were not looked at."""
+
+    unsearched_count = 0
+
+
+# Adding.
+
+
+class _Said(NamedTuple):
+    """What an event has to say to the index: what is removed first, and what is added."""
+
+    replaced: list[tuple[str, Any]]
+    entries: list[Entry]
+
+
+class _Portion(NamedTuple):
+    """Events read for the index: after which position, through which, and what they say."""
+
+    after: int
+    through: int
+    said: list[_Said]
+
+
+def keep_up(database: Database, *, least: int = 1, portions: int | None = None) -> None:
+    """Add events to the index, each portion a transaction: where `least` of them wait, `portions` of them at most.
+
+    The index can always be made again from the journal, so what keeps it from being written is no error: a
+    search says what it did not look at.
+    """
+    if not search_tables.has_fts5():
+        return
+    with contextlib.suppress(FoldlogError), translated("adding to the search index"):
+        with database.read() as connection:
+            if search_tables.due_count(driver_of(connection)) < least:
+                return
+        reader = blobs.Reader(database)
+        while portions is None or portions > 0:
+            portion = _read(database, reader)
+            if portion is None or not database.run(_write, portion):
+                return
+            portions = None if portions is None else portions - 1
+
+
+def _read(database: Database, reader: blobs.Reader) -> _Portion | None:
+    with database.read() as connection:
+        driver = driver_of(connection)
+        after = search_tables.position(driver)
+        events = search_tables.read_events(driver, after, TYPES, SEARCH_PORTION_EVENTS)
+    if not events:
+        return None
+    return _Portion(after, events[-1][0], list(_said(events, reader)))
+
+
+def _said(events: Iterable[tuple[int, int, int, str, str]], reader: blobs.Reader) -> Iterator[_Said]:
+    def read_ref(ref: Ref) -> Any:
+        with contextlib.suppress(MissingBlobError, CorruptJournalError):  # verify tells of it
+            return decode(reader.read(ref["hash"]) or b"null")
+        return None
+
+    for _, key, event_id, event_type, data in events:
+        if data == "":
+            continue
+        try:
+            event = decode(data)
+        except (CorruptJournalError, TypeError):
+            continue  # verify tells of it
+        if isinstance(event, dict):
+            yield _said_by(key, event_id, event_type, event, read_ref)
+
+
+def _said_by(key: int, event_id: int, event_type: str, event: dict[str, Any], read_ref: Any) -> _Said:
+    replaced: list[tuple[str, Any]] = []
+    entries: list[Entry] = []
+    is_new = event_type.endswith((".added", ".started"))
+    if event_type == RESTORED:
+        replaced.append(("message.content", None))
+    if event_type in PUTS:
+        row = event.get(PUTS[event_type])
+        replaced += [(f"{PUTS[event_type]}.%", row["id"])] if isinstance(row, dict) and "id" in row else []
+    for field, kind, row_id, turn_id, role, value in texts_of(event_type, event):
+        if not is_new and event_type != RESTORED:
+            replaced.append((field, row_id))
+        text = flatten(value, read_ref)
+        if text:
+            entries.append(Entry(key, event_id, kind, field, row_id, turn_id, role, text))
+    return _Said([(field, (key, row_id)) for field, row_id in replaced], entries)
+
+
+def _write(connection: sqlite3.Connection, portion: _Portion) -> bool:
+    """Write a portion, unless another process was faster."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        is_ours = search_tables.position(connection) == portion.after
+        if is_ours:
+            search_tables.ensure(connection)
+            kept = search_tables.kept_keys(connection, _keys(portion.said))
+            for said in portion.said:
+                _add(connection, said, kept)
+            search_tables.set_position(connection, portion.through)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return is_ours
+
+
+def _keys(said: list[_Said]) -> set[int]:
+    return {key for one in said for _, (key, _) in one.replaced} | {e.session_key for one in said for e in one.entries}
+
+
+def _add(connection: sqlite3.Connection, said: _Said, kept: set[int]) -> None:
+    for field, (key, row_id) in said.replaced:
+        search_tables.forget(connection, key, field, row_id)
+    for entry in said.entries:
+        if entry.session_key in kept:
+            search_tables.add(connection, entry)
+
+
+# Finding.
+
+
+def search(
+    database: Database, text: str, *, session_id: str | None, role: str | None, kind: str | None, limit: int
+) -> Hits:
+    """The texts that hold all words, best first; see `Reading.search`."""
+    match = match_of(text)
+    _check(session_id, role, kind, limit)
+    search_tables.check_fts5()
+    if session_id is not None:
+        journal.find_stream(database, session_id)
+    scope = Scope(session_id, role, kind)
+    with translated("searching"), database.read() as connection:
+        driver = driver_of(connection)
+        keys = None if session_id is None else search_tables.keys_below(driver, session_id)
+        after = search_tables.position(driver)
+        tail = search_tables.read_events(driver, after, TYPES, SEARCH_TAIL_EVENTS_MAX)
+        unsearched_count = 0
+        if len(tail) == SEARCH_TAIL_EVENTS_MAX:
+            unsearched_count = search_tables.due_count(driver) - len(tail)
+        found = _find(driver, match, keys, scope, limit) if search_tables.is_made(driver) else []
+        with contextlib.closing(search_tables.make_temporary()) as newest:
+            superseded = _fill(newest, tail, blobs.Reader(database))
+            new = _find(newest, match, keys, scope, limit)
+        # What is not in the index yet is the newest, and its ranks compare with no others.
+        found = [*new, *(one for one in found if not _is_superseded(one, superseded))][:limit]
+        ids = search_tables.session_ids(driver, (one.session_key for one in found))
+        hits = Hits(_hit(driver, ids[one.session_key], one) for one in found if one.session_key in ids)
+    hits.unsearched_count = max(0, unsearched_count)
+    return hits
+
+
+def _check(session_id: Any, role: Any, kind: Any, limit: Any) -> None:
+    if session_id is not None:
+        check_session_id(session_id)
+    if role is not None and not isinstance(role, str):
+        raise QueryError("role is the role of a message", hint="pass a str, such as 'user'")
+    if kind is not None and kind not in KINDS:
+        raise QueryError(f"kind={str(kind)[:60]!r} is not a kind of text", hint=f"one of {', '.join(KINDS)}")
+    if type(limit) is not int or not 1 <= limit <= SEARCH_HITS_MAX:
+        raise LimitError(f"limit={limit!r} is out of range", hint=f"use an int from 1 to {SEARCH_HITS_MAX:,}")
+
+
+def _find(connection: sqlite3.Connection, match: str, keys: list[int] | None, scope: Scope, limit: int) -> list[Match]:
+    return search_tables.find(connection, match, keys, scope, ranked=SEARCH_RANKED_MAX, hits=limit)
+
+
+def _fill(
+    newest: sqlite3.Connection, events: list[tuple[int, int, int, str, str]], reader: blobs.Reader
+) -> set[tuple[str, int, Any]]:
+    """Fill an index with the newest events; which rows' fields of the other index they replace."""
+    superseded: set[tuple[str, int, Any]] = set()
+    newest.execute("BEGIN")
+    for said in _said(events, reader):
+        superseded |= {(field, key, row_id) for field, (key, row_id) in said.replaced}
+        _add(newest, said, {entry.session_key for entry in said.entries})
+    newest.execute("COMMIT")
+    return superseded
+
+
+def _is_superseded(found: Match, superseded: set[tuple[str, int, Any]]) -> bool:
+    rows = f"{found.field.partition('.')[0]}.%"
+    return bool(superseded) and any(
+        (field, found.session_key, row_id) in superseded
+        for field in (found.field, rows)
+        for row_id in (found.row_id, None)
+    )
+
+
+def _hit(connection: sqlite3.Connection, session_id: str, found: Match) -> Hit:
+    turn_id = found.turn_id
+    if turn_id is None and found.field.startswith("call."):
+        turn_id = search_tables.turn_of_call(connection, session_id, found.row_id)
+    snippet, marks = _unmarked(found.snippet)
+    return Hit(
+        session_id=session_id,
+        kind=found.kind,
+        field=found.field,
+        row_id=found.row_id,
+        turn_id=turn_id,
+        role=found.role,
+        event_id=found.event_id,
+        snippet=snippet,
+        marks=marks,
+        rank=found.rank,
+    )
+
+
+_OPEN, _CLOSE = search_tables.MARKS
+LIMIT: Final = 20
+
+
+def _unmarked(snippet: str) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """A snippet without its marks, and where they were."""
+    plain: list[str] = []
+    marks: list[tuple[int, int]] = []
+    at = start = 0
+    for piece in _pieces(snippet):
+        if piece == _OPEN:
+            start = at
+        elif piece == _CLOSE:
+            marks.append((start, at))
+        else:
+            plain.append(piece)
+            at += len(piece)
+    return "".join(plain), tuple(marks)
+
+
+def _pieces(snippet: str) -> Iterator[str]:
+    for index, piece in enumerate(snippet.split(_OPEN)):
+        if index:
+            yield _OPEN
+        inside, mark, outside = piece.partition(_CLOSE)
+        yield inside
+        if mark:
+            yield _CLOSE
+            yield outside
