@@ -263,10 +263,11 @@ class Store(Handle):
                     if event is not None:
                         yield event
                         quiet_since = time.monotonic()
-                    elif idle_timeout is not None and time.monotonic() - quiet_since >= idle_timeout:
+                        continue
+                    quiet_s = time.monotonic() - quiet_since
+                    if idle_timeout is not None and quiet_s >= idle_timeout:
                         return
-                    else:
-                        await asyncio.sleep(feed.POLL_INTERVAL_S)
+                    await asyncio.sleep(feed.pause_s(quiet_s))
             except StoreClosedError:
                 if not database.is_closed or database.is_inherited:
                     raise

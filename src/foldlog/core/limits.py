@@ -80,6 +80,7 @@ SEARCH_PORTIONS_MAX = 8
 
 # So many events that are not in the index yet are looked through by a search itself.
 SEARCH_TAIL_EVENTS_MAX = 2048
+SEARCH_TAIL_BYTES_MAX = 64 * 1024 * 1024
 
 # Beyond this, SQLite itself refuses a value.
 _BYTES_MAX = 900_000_000

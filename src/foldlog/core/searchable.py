@@ -83,16 +83,18 @@ def _of_row(kind: str, row: Any, row_id: Any) -> Iterator[Text]:
     if not isinstance(row, dict):
         return
     row_id = row.get("id") if row_id is None else row_id
-    role = row.get("role") if kind == "message" else None
+    role = row.get("role") if kind == "message" and isinstance(row.get("role"), str) else None
     said: list[Any] = []
     for key, found in _FIELDS[kind].items():
         value = row.get(key)
         # A call's result and its final value are mostly one and the same.
         if key in row and value not in said:
             said.append(value)
-            yield Text(
-                f"{kind}.{key}", found, row_id, row.get("turn_id"), role if isinstance(role, str) else None, value
-            )
+            yield Text(f"{kind}.{key}", found, _id(row_id), _id(row.get("turn_id")), role, value)
+
+
+def _id(value: Any) -> Any:
+    return value if isinstance(value, int | str) else None
 
 
 def flatten(value: Any, read_ref: ReadRef) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from foldlog.outlets.findings import SAVE, Problem
 from foldlog.storage.faults import DRIVER_ERRORS
 from foldlog.storage.migrate import view_statements
-from foldlog.storage.schema import APPLICATION_ID, SCHEMA_NUMBER, TRIGGERS, durable, projection
+from foldlog.storage.schema import APPLICATION_ID, SCHEMA_NUMBER, TRIGGERS, durable, projection, search
 from foldlog.storage.sql_views import SQL_VIEWS
 
 _LINES_MAX = 100
@@ -65,7 +65,7 @@ def _check_schema(connection: sqlite3.Connection) -> Iterator[Problem]:
     for name, sql in zip(SQL_VIEWS, view_statements(), strict=True):
         if _plain(stored.get(("view", name))) != _plain(sql):
             yield Problem(None, None, f"the SQL view {name} is not what it should be", _ANEW)
-    for metadata, hint in ((durable, SAVE), (projection, _ANEW)):
+    for metadata, hint in ((durable, SAVE), (projection, _ANEW), (search, _ANEW)):
         for table in metadata.sorted_tables:
             columns = [(row[1], row[2]) for row in connection.execute(f"PRAGMA table_info({table.name})")]
             expected_columns = [(column.name, str(column.type.compile())) for column in table.columns]

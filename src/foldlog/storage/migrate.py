@@ -78,13 +78,15 @@ def upgrade(connection: Connection) -> None:
 
 
 def remake_projection(connection: Connection) -> None:
-    """Drop and make the projection tables, the search index and the SQL views, empty, inside the caller's transaction."""
+    """Drop and make projection tables, search index and SQL views, empty, inside the caller's transaction."""
     driver = driver_of(connection)
     for name in SQL_VIEWS:  # ours only: an application may have views of its own
         driver.execute(f"DROP VIEW IF EXISTS {name}")
     for table in projection.sorted_tables:
         driver.execute(f"DROP TABLE IF EXISTS {table.name}")
-    for statement in (*_table_statements(projection), *view_statements()):
+    search_tables.drop(driver)
+    made = (*_table_statements(projection), *_table_statements(search), *search_tables.statements())
+    for statement in (*made, *view_statements()):
         driver.execute(statement)
 
 

@@ -92,6 +92,7 @@ def make_temporary() -> sqlite3.Connection:
         "CREATE TABLE search_texts (text_id INTEGER PRIMARY KEY, session_key, event_id, kind, field, row_id, turn_id, "
         "role, text)"
     )
+    connection.execute("CREATE INDEX ix_search_texts_row ON search_texts (session_key, field, row_id)")
     connection.execute(_CREATE)
     return connection
 

@@ -206,7 +206,7 @@ WHERE {FAILED}
 """,
     ),
     "searchable": SqlView(
-        "One text that can be found: whose, of what kind, in which key of which row. Joined to `search_index` by its id.",
+        "One text that can be found: whose, of what kind, in which key of which row. Join it to `search_index`.",
         """
 SELECT search_texts.text_id, streams.id AS session_id, search_texts.event_id, search_texts.kind, search_texts.field,
   search_texts.row_id, coalesce(search_texts.turn_id, (SELECT calls.turn_id FROM calls

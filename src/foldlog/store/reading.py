@@ -99,9 +99,10 @@ class Reading(Handle):
         types: Iterable[str] | None = None,
         idle_timeout: float | None = None,
     ) -> Iterator[feed.RecordedEvent]:
-        """As `events`, then each new event as it is committed by any process.
+        """As `events`, then each new event as it is committed by any process: all of them, each once, in order.
 
-        Ends when the store is closed, or after `idle_timeout` seconds without an event.
+        Ends when the store is closed, or after `idle_timeout` seconds without an event. Raises `UnknownSessionError`
+        when the session is deleted, and `StoreError` when another file takes the place of the store's.
         """
         wanted = feed.wanted(self._database, session, after, types)
         return feed.follow(self._database, wanted, idle_timeout)

@@ -6,19 +6,20 @@ is in `foldlog.core.searchable`, the index's tables in `foldlog.storage.search_t
 """
 
 import contextlib
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from foldlog.core.codec import decode
-from foldlog.core.errors import CorruptJournalError, FoldlogError, LimitError, MissingBlobError, QueryError
+from foldlog.core.errors import CorruptJournalError, FoldlogError, LimitError, MissingBlobError, QueryError, StoreError
 from foldlog.core.ids import check_session_id
 from foldlog.core.limits import (
     SEARCH_HITS_MAX,
     SEARCH_PORTION_EVENTS,
-    SEARCH_PORTIONS_MAX,
     SEARCH_RANKED_MAX,
+    SEARCH_TAIL_BYTES_MAX,
     SEARCH_TAIL_EVENTS_MAX,
 )
 from foldlog.core.match_text import match_of
@@ -82,11 +83,11 @@ def keep_up(database: Database, *, least: int = 1, portions: int | None = None) 
     The index can always be made again from the journal, so what keeps it from being written is no error: a
     search says what it did not look at.
     """
-    if not search_tables.has_fts5():
+    if database.read_only or not search_tables.has_fts5():
         return
     with contextlib.suppress(FoldlogError), translated("adding to the search index"):
-        with database.read() as connection:
-            if search_tables.due_count(driver_of(connection)) < least:
+        with database.lock:  # the writer's connection, which asks at a tenth of what another costs
+            if search_tables.due_count(database.writer()) < least:
                 return
         reader = blobs.Reader(database)
         while portions is None or portions > 0:
@@ -106,8 +107,17 @@ def _read(database: Database, reader: blobs.Reader) -> _Portion | None:
     return _Portion(after, events[-1][0], list(_said(events, reader)))
 
 
-def _said(events: Iterable[tuple[int, int, int, str, str]], reader: blobs.Reader) -> Iterator[_Said]:
+def _said(
+    events: Iterable[tuple[int, int, int, str, str]], reader: blobs.Reader, bytes_max: float = math.inf
+) -> Iterator[_Said]:
+    """What events say; of values behind references `bytes_max` bytes at most are read."""
+    left = bytes_max
+
     def read_ref(ref: Ref) -> Any:
+        nonlocal left
+        left -= ref["bytes"]
+        if left < 0:
+            return None
         with contextlib.suppress(MissingBlobError, CorruptJournalError):  # verify tells of it
             return decode(reader.read(ref["hash"]) or b"null")
         return None
@@ -184,24 +194,39 @@ def search(
     search_tables.check_fts5()
     if session_id is not None:
         journal.find_stream(database, session_id)
-    scope = Scope(session_id, role, kind)
-    with translated("searching"), database.read() as connection:
+    try:
+        with translated("searching"):
+            return _search(database, match, Scope(session_id, role, kind), limit)
+    except CorruptJournalError as error:
+        raise StoreError(
+            "the search index is damaged, or the database is",
+            hint="`foldlog verify` tells which; `foldlog repair STORE` makes the index anew",
+        ) from error
+
+
+def _search(database: Database, match: str, scope: Scope, limit: int) -> Hits:
+    with database.read() as connection:
         driver = driver_of(connection)
-        keys = None if session_id is None else search_tables.keys_below(driver, session_id)
-        after = search_tables.position(driver)
-        tail = search_tables.read_events(driver, after, TYPES, SEARCH_TAIL_EVENTS_MAX)
-        unsearched_count = 0
-        if len(tail) == SEARCH_TAIL_EVENTS_MAX:
-            unsearched_count = search_tables.due_count(driver) - len(tail)
+        keys = None if scope.session_id is None else search_tables.keys_below(driver, scope.session_id)
+        tail = search_tables.read_events(driver, search_tables.position(driver), TYPES, SEARCH_TAIL_EVENTS_MAX)
+        is_whole = len(tail) < SEARCH_TAIL_EVENTS_MAX
+        waiting_count = 0 if is_whole else search_tables.due_count(driver) - len(tail)
+    # Not while a connection is held: values behind references need another.
+    with contextlib.closing(search_tables.make_temporary()) as newest:
+        superseded = _fill(newest, tail, blobs.Reader(database))
+        new = _find(newest, match, keys, scope, limit)
+    with database.read() as connection:
+        driver = driver_of(connection)
         found = _find(driver, match, keys, scope, limit) if search_tables.is_made(driver) else []
-        with contextlib.closing(search_tables.make_temporary()) as newest:
-            superseded = _fill(newest, tail, blobs.Reader(database))
-            new = _find(newest, match, keys, scope, limit)
         # What is not in the index yet is the newest, and its ranks compare with no others.
-        found = [*new, *(one for one in found if not _is_superseded(one, superseded))][:limit]
-        ids = search_tables.session_ids(driver, (one.session_key for one in found))
-        hits = Hits(_hit(driver, ids[one.session_key], one) for one in found if one.session_key in ids)
-    hits.unsearched_count = max(0, unsearched_count)
+        same = {(one.session_key, one.event_id, one.field, one.row_id) for one in new}
+        for one in found:
+            is_same = (one.session_key, one.event_id, one.field, one.row_id) in same
+            if not is_same and not _is_superseded(one, superseded):
+                new.append(one)
+        ids = search_tables.session_ids(driver, (one.session_key for one in new))
+        hits = Hits(_hit(driver, ids[one.session_key], one) for one in new[:limit] if one.session_key in ids)
+    hits.unsearched_count = max(0, waiting_count)
     return hits
 
 
@@ -226,7 +251,7 @@ def _fill(
     """Fill an index with the newest events; which rows' fields of the other index they replace."""
     superseded: set[tuple[str, int, Any]] = set()
     newest.execute("BEGIN")
-    for said in _said(events, reader):
+    for said in _said(events, reader, SEARCH_TAIL_BYTES_MAX):
         superseded |= {(field, key, row_id) for field, (key, row_id) in said.replaced}
         _add(newest, said, {entry.session_key for entry in said.entries})
     newest.execute("COMMIT")
