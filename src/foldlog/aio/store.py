@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from foldlog.aio import following
 from foldlog.aio.batch import Batch
 from foldlog.aio.commits import Commits
 from foldlog.aio.opening import Opening
@@ -256,21 +257,9 @@ class Store(Handle):
         def looks() -> Any:
             return feed.looks(database, feed.wanted(database, session, after, types))
 
-        quiet_since = time.monotonic()
-        async with contextlib.aclosing(paged(self.workers, looks)) as found:
-            try:
-                async for event in found:
-                    if event is not None:
-                        yield event
-                        quiet_since = time.monotonic()
-                        continue
-                    quiet_s = time.monotonic() - quiet_since
-                    if idle_timeout is not None and quiet_s >= idle_timeout:
-                        return
-                    await asyncio.sleep(feed.pause_s(quiet_s))
-            except StoreClosedError:
-                if not database.is_closed or database.is_inherited:
-                    raise
+        async with contextlib.aclosing(following.follow(self.workers, database, looks, idle_timeout)) as found:
+            async for event in found:
+                yield event
 
     async def search(
         self,

@@ -17,10 +17,10 @@ KINDS: Final = ("message", "code", "output", "error", "query", "result", "final"
 # so it is not among them.
 _FIELDS: Final[dict[str, dict[str, str]]] = {
     "message": {"content": "message"},
-    "turn": {"error": "error"},
+    "turn": {"error": "error", "final_ref": "final"},
     "eval": {
         "code": "code", "stdout": "output", "stderr": "output", "value": "output", "final_value": "final",
-        "error": "error",
+        "final_ref": "final", "error": "error",
     },
     "call": {
         "query": "query", "input_ref": "query", "response_ref": "result", "result_ref": "result", "final_ref": "result",
@@ -48,6 +48,8 @@ TYPES: Final = (*_ROWS, *_CHANGES, *_OF_SESSION, RESTORED)
 
 # Spaces stand for control characters: the marks of a snippet are among them.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# Colours of a terminal: their letters would stand before the word.
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 ReadRef = Callable[[Ref], Any]
 
@@ -84,13 +86,9 @@ def _of_row(kind: str, row: Any, row_id: Any) -> Iterator[Text]:
         return
     row_id = row.get("id") if row_id is None else row_id
     role = row.get("role") if kind == "message" and isinstance(row.get("role"), str) else None
-    said: list[Any] = []
     for key, found in _FIELDS[kind].items():
-        value = row.get(key)
-        # A call's result and its final value are mostly one and the same.
-        if key in row and value not in said:
-            said.append(value)
-            yield Text(f"{kind}.{key}", found, _id(row_id), _id(row.get("turn_id")), role, value)
+        if key in row:
+            yield Text(f"{kind}.{key}", found, _id(row_id), _id(row.get("turn_id")), role, row[key])
 
 
 def _id(value: Any) -> Any:
@@ -109,7 +107,8 @@ def flatten(value: Any, read_ref: ReadRef) -> str:
         left -= len(text) + 1
         if left <= 0:
             break
-    return _CONTROL.sub(" ", "\n".join(found)).encode("utf-8", "replace").decode()
+    text = _COLOUR.sub("", "\n".join(found))
+    return _CONTROL.sub(" ", text).encode("utf-8", "replace").decode()
 
 
 def _strings(value: Any, read_ref: ReadRef, depth: int) -> Iterator[str]:
@@ -127,7 +126,7 @@ def _strings(value: Any, read_ref: ReadRef, depth: int) -> Iterator[str]:
         elif isinstance(one, list | tuple):
             stack += reversed(one)
         elif isinstance(one, set | frozenset):
-            stack += sorted(one, key=repr)
+            stack += sorted(one, key=repr, reverse=True)
         elif one is not None and not isinstance(one, bool | float | bytes):
             yield str(one)
 

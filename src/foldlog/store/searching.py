@@ -146,7 +146,8 @@ def _said_by(key: int, event_id: int, event_type: str, event: dict[str, Any], re
         if not is_new and event_type != RESTORED:
             replaced.append((field, row_id))
         text = flatten(value, read_ref)
-        if text:
+        # A result and a final value are often one and the same, told in two keys.
+        if text and not any(one.kind == kind and one.row_id == row_id and one.text == text for one in entries[-3:]):
             entries.append(Entry(key, event_id, kind, field, row_id, turn_id, role, text))
     return _Said([(field, (key, row_id)) for field, row_id in replaced], entries)
 
