@@ -74,9 +74,21 @@ def drop(connection: sqlite3.Connection) -> None:
     """Drop the index and its tables, if they are there."""
     if is_made(connection):
         check_fts5()
-        connection.execute(f"DROP TABLE {INDEX}")
+        try:
+            connection.execute(f"DROP TABLE {INDEX}")
+        except sqlite3.DatabaseError:
+            _drop_damaged(connection)
     for table in search.sorted_tables:
         connection.execute(f"DROP TABLE IF EXISTS {table.name}")
+
+
+def _drop_damaged(connection: sqlite3.Connection) -> None:
+    """Take away an index whose tables FTS5 cannot read: it would not even drop it."""
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("DELETE FROM sqlite_master WHERE type = 'table' AND name = ?", (INDEX,))
+    connection.execute("PRAGMA writable_schema = RESET")
+    for name in ("config", "content", "data", "docsize", "idx"):
+        connection.execute(f"DROP TABLE IF EXISTS {INDEX}_{name}")
 
 
 def is_made(connection: sqlite3.Connection) -> bool:
