@@ -33,9 +33,10 @@ from foldlog.outlets.repair import Repairs
 from foldlog.session.scopes import CallScope, TurnScope
 from foldlog.storage.described import COLUMNS, TABLES
 from foldlog.storage.migrate import schema_statements
-from foldlog.storage.schema import APPLICATION_ID, SCHEMA_NUMBER, durable, projection
+from foldlog.storage.schema import APPLICATION_ID, SCHEMA_NUMBER, durable, projection, search
 from foldlog.storage.sql_views import SQL_VIEWS
 from foldlog.store.feed import RecordedEvent
+from foldlog.store.searching import Hit, Hits
 
 REFERENCE: Final = Path(__file__).parent / "reference"
 WIDTH: Final = 100
@@ -59,7 +60,7 @@ AIO_INTERNAL: Final = frozenset(
 )
 
 HANDED_OUT: Final = (
-    TurnScope, CallScope, RecordedEvent, Report, Problem, SetApart, Repairs, Diagnosis, Finding, Deletion
+    TurnScope, CallScope, RecordedEvent, Report, Problem, SetApart, Repairs, Diagnosis, Finding, Deletion, Hits, Hit,
 )  # fmt: skip
 
 
@@ -254,6 +255,8 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 EXAMPLES: Final = {
+    "searchable": "SELECT session_id, kind, row_id, substr(text, 1, 60) AS begins\nFROM searchable "
+    "WHERE kind = 'message' ORDER BY text_id DESC LIMIT 10",
     "call_usage": "SELECT call_id, model, status, elapsed_ms, total_tokens, usd\n"
     "FROM call_usage WHERE root_id = 'demo' ORDER BY elapsed_ms DESC LIMIT 10",
     "session_usage": "SELECT session_id, session_below_count, call_count, total_tokens, usd, status\n"
@@ -293,6 +296,11 @@ _ROW_TABLES: Final = (
     "the whole row as JSON. The other columns are copies of keys of `data`; a value of another type than the "
     "column's is NULL there. Row ids are integers, or text where the application gave names."
 )
+_SEARCH: Final = (
+    "Made from the journal, through the position in `search_state`. `search_index` is the FTS5 table over "
+    "`search_texts`, its rowid the `text_id`; the tables named `search_index_…` are its own. How to ask it is in the "
+    "[search guide](../guides/search.md#in-sql)."
+)
 
 
 def schema_page() -> str:
@@ -322,6 +330,9 @@ def schema_page() -> str:
         _ROW_TABLES,
     ]
     for table in projection.sorted_tables:
+        parts += _table_part(table)
+    parts += ["## The search index", _SEARCH]
+    for table in search.sorted_tables:
         parts += _table_part(table)
     return "\n\n".join(parts) + "\n"
 
@@ -355,7 +366,7 @@ def _type(column: str) -> str:
         return COMPUTED[column]
     if column.endswith("_count"):
         return "INTEGER"
-    for table in (*projection.sorted_tables, *durable.sorted_tables):
+    for table in (*projection.sorted_tables, *durable.sorted_tables, *search.sorted_tables):
         if column in table.columns:
             return str(table.columns[column].type.compile(dialect=sqlite.dialect()))
     if column.endswith("_id"):

@@ -12,6 +12,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[foldlog.Store]:
     path = tmp_path_factory.mktemp("docs") / "history.db"
     with foldlog.open(path, config=foldlog.Config(durability="normal")) as store:
         fill(store)
+        store.checkpoint()  # and what is said stands in the search index
         yield store
 
 

@@ -46,11 +46,12 @@ def search(
     update: bool,
     as_json: bool,
 ) -> None:
-    """Find what was said by its words: messages, code, outputs, errors, queries, results, final values.
+    """Find texts by their words.
 
-    Texts that hold all the words, best first. "A phrase" stands in quotation marks, an asterisk ends the
-    begin* of a word, and all else is words as they are. Case and accents do not count. A text that begins
-    with a dash comes after --. Exit 1 where nothing is found.
+    Messages, code, outputs, errors, queries, results and final values that hold all the words, best first.
+    "A phrase" stands in quotation marks, an asterisk ends the begin* of a word, and all else is words as
+    they are. Case and accents do not count. What begins with a dash comes after --. Exit 1 where nothing is
+    found.
 
     \b
     Example:   foldlog search history.db disk full

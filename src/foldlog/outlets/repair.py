@@ -30,6 +30,7 @@ from foldlog.storage.quarantine import Note
 from foldlog.storage.rows_left import lenient
 from foldlog.storage.schema import TRIGGERS
 from foldlog.storage.sqlite import driver_of
+from foldlog.store import searching
 from foldlog.store.upgrade import rebuild_tables
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def repair(store: "Store", *, progress: Progress | None = None) -> Repairs:
         if late:
             raise StoreError(f"{store.path}: session {late[0]!r} was damaged meanwhile", hint="run the repair again")
         repairs = _carry_out(store, plan, saw)
+    searching.keep_up(store.database)
     repairs.report = verify(store, progress=progress)
     return repairs
 
