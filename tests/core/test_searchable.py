@@ -44,7 +44,7 @@ def said(event_type: str, event: dict[str, Any]) -> list[tuple[Any, ...]]:
             {"call_id": 4, "changes": {"result_ref": "x", "final_ref": "x", "status": "ok"}},
             [("call.result_ref", "result", 4, None, None), ("call.final_ref", "result", 4, None, None)],
         ),
-        ("turn.updated", {"turn_id": 4, "changes": {"error": "x"}}, [("turn.error", "error", 4, None, None)]),
+        ("turn.updated", {"turn_id": 4, "changes": {"error": "x"}}, [("turn.error", "error", 4, 4, None)]),
         ("session.final", {"value_ref": "x"}, [("session.final", "final", None, None, None)]),
         ("session.error", {"error": "x"}, [("session.error", "error", None, None, None)]),
         (

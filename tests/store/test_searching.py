@@ -254,6 +254,36 @@ def test_damaged_events_and_values_do_not_stop_the_index(filled: foldlog.Store, 
         assert [len(reader.search(word)) for word in ("soup", "basil", "menu", "three")] == [5, 0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE search_texts SET text = 'soup!' WHERE kind = 'message'",
+        "UPDATE search_texts SET row_id = 9 WHERE field = 'eval.code'",
+        "DELETE FROM search_texts WHERE text_id = 2",
+        "UPDATE search_state SET position = 3",
+        "UPDATE search_state SET position = 1000",
+        "UPDATE search_texts SET session_key = 77 WHERE text_id = 1",
+        "DROP TABLE search_state",
+    ],
+)
+def test_an_index_that_says_something_else_is_reported(filled: foldlog.Store, path: Path, damage: str) -> None:
+    session = filled.open_session("demo")
+    session.update_call(1, query="another soup")
+    session.emit("call.put", call={"id": 1, "type": "leaf", "query": "this soup", "error": "no"})
+    filled.checkpoint()
+    assert filled.verify().ok, str(filled.verify())
+    filled.close()
+    connection = sqlite3.connect(path)
+    connection.execute(damage)
+    connection.commit()
+    connection.close()
+    with foldlog.open(path, read_only=True) as store:
+        assert any("search" in problem.what for problem in store.verify().problems)
+    with foldlog.open(path) as store:
+        repair.repair(store)
+        assert store.verify().ok
+
+
 def test_a_repair_makes_the_index_anew(filled: foldlog.Store, path: Path) -> None:
     filled.close()
     connection = sqlite3.connect(path)

@@ -15,7 +15,7 @@ KINDS: Final = ("message", "code", "output", "error", "query", "result", "final"
 
 # Of each kind of row the keys whose text is found, and what kind of text that is. A request repeats the transcript,
 # so it is not among them.
-_FIELDS: Final[dict[str, dict[str, str]]] = {
+FIELDS: Final[dict[str, dict[str, str]]] = {
     "message": {"content": "message"},
     "turn": {"error": "error", "final_ref": "final"},
     "eval": {
@@ -86,9 +86,10 @@ def _of_row(kind: str, row: Any, row_id: Any) -> Iterator[Text]:
         return
     row_id = row.get("id") if row_id is None else row_id
     role = row.get("role") if kind == "message" and isinstance(row.get("role"), str) else None
-    for key, found in _FIELDS[kind].items():
+    turn_id = _id(row_id if kind == "turn" else row.get("turn_id"))
+    for key, found in FIELDS[kind].items():
         if key in row:
-            yield Text(f"{kind}.{key}", found, _id(row_id), _id(row.get("turn_id")), role, row[key])
+            yield Text(f"{kind}.{key}", found, _id(row_id), turn_id, role, row[key])
 
 
 def _id(value: Any) -> Any:

@@ -3,7 +3,7 @@
 Reads everything it can and reports what it cannot, with positions; it raises nothing for damage. It
 changes nothing. Here is the order of things; the looking is done in `verify_file` (the file as SQLite
 sees it, the schema), `ledger` (digests, the chain, ids), `verify_tables` (folding, tables, documents),
-`verify_blobs` and `verify_export`.
+`verify_search`, `verify_blobs` and `verify_export`.
 """
 
 import sqlite3
@@ -20,9 +20,11 @@ from foldlog.outlets.ledger import COLUMNS, Journal, Ledger, read_journal
 from foldlog.outlets.verify_blobs import Blobs
 from foldlog.outlets.verify_export import check_exported
 from foldlog.outlets.verify_file import check_file, check_schema
+from foldlog.outlets.verify_search import check_strays, check_texts
 from foldlog.outlets.verify_tables import Folding, check_session
 from foldlog.session.replaying import collector_resting
 from foldlog.storage import marks, rows_left, tables
+from foldlog.storage.blobs import Reader
 from foldlog.storage.damage import fetch
 from foldlog.storage.faults import DRIVER_ERRORS, translated
 from foldlog.storage.journal import StoredEvent
@@ -54,6 +56,7 @@ class _Verification:
         self._connection = connection
         self._report = Report()
         self._deep = deep
+        self._values = Reader(store.database)
         self._progress = progress or (lambda _done, _total: None)
         # Each event is looked at once, and folded once more if `deep`.
         self._total = rows_left.count(connection, "events") * (2 if deep else 1)
@@ -87,6 +90,8 @@ class _Verification:
             rows, _ = fetch(self._connection, "SELECT count(*) FROM blobs", ())
             report.blob_count = rows[0][0] if rows else 0
         report.problems += self._deletion_problems()
+        if self._deep:
+            report.problems += self._search_problems(lambda: check_strays(self._store.database))
         report.problems += check_schema(self._connection)
         if exported is not None:
             check_exported(self._store, exported, report)
@@ -116,6 +121,13 @@ class _Verification:
             found.append(Problem(None, None, f"the record of deletions cannot be read: {error}", SAVE))
         return found
 
+    def _search_problems(self, check: Callable[[], Iterator[Problem]]) -> list[Problem]:
+        """What is wrong with the search index."""
+        try:
+            return list(check())
+        except (FoldlogError, *DRIVER_ERRORS) as error:
+            return [Problem(None, None, f"the search index cannot be read: {error}", REPAIR)]
+
     def _saw(self, count: int) -> None:
         self._progress(min(self._done + count, self._total), self._total)
 
@@ -141,6 +153,9 @@ class _Verification:
             except FoldlogError as error:
                 found.append(Problem(getattr(error, "position", None), session_id, error.message, error.hint))
             found += told
+            if not found:
+                database, key = self._store.database, ledger.key
+                found += self._search_problems(lambda: check_texts(database, key, session_id, self._values))
         self._done += ledger.row_count if self._deep else 0
         self._saw(0)
         # Where it was deleted while we read, nothing is wrong.

@@ -140,6 +140,29 @@ def read_events(
     return connection.execute(sql, (*types, after, limit)).fetchall()
 
 
+def read_session(
+    connection: sqlite3.Connection, session_key: int, types: Sequence[str]
+) -> tuple[list[tuple[int, int, int, str, str]], list[tuple[Any, ...]]]:
+    """A session's events that are in the index, and what the index has of it, in the order of its ids."""
+    marks = ", ".join("?" * len(types))
+    events = connection.execute(
+        f"SELECT position, session_key, event_id, type, data FROM events WHERE session_key = ? AND type IN ({marks}) "
+        "AND position <= ? AND NOT EXISTS (SELECT 1 FROM quarantine WHERE quarantine.session_key = events.session_key "
+        "AND quarantine.event_id = events.event_id) ORDER BY event_id",
+        (session_key, *types, position(connection)),
+    ).fetchall()
+    columns = ", ".join(Entry._fields)
+    sql = f"SELECT {columns} FROM search_texts WHERE session_key = ? ORDER BY text_id"
+    return events, connection.execute(sql, (session_key,)).fetchall()
+
+
+def has_strays(connection: sqlite3.Connection) -> bool:
+    """Whether the index is ahead of the journal, or has texts of sessions that are not in it."""
+    last = connection.execute("SELECT max(position) FROM events").fetchone()[0] or 0
+    sql = "SELECT 1 FROM search_texts WHERE session_key NOT IN (SELECT session_key FROM streams) LIMIT 1"
+    return position(connection) > last or connection.execute(sql).fetchone() is not None
+
+
 # Writing.
 
 

@@ -62,7 +62,7 @@ class Hits(list[Hit]):
 # Adding.
 
 
-class _Said(NamedTuple):
+class Said(NamedTuple):
     """What an event has to say to the index: what is removed first, and what is added."""
 
     replaced: list[tuple[str, Any]]
@@ -74,7 +74,7 @@ class _Portion(NamedTuple):
 
     after: int
     through: int
-    said: list[_Said]
+    said: list[Said]
 
 
 def keep_up(database: Database, *, least: int = 1, portions: int | None = None) -> None:
@@ -104,12 +104,12 @@ def _read(database: Database, reader: blobs.Reader) -> _Portion | None:
         events = search_tables.read_events(driver, after, TYPES, SEARCH_PORTION_EVENTS)
     if not events:
         return None
-    return _Portion(after, events[-1][0], list(_said(events, reader)))
+    return _Portion(after, events[-1][0], list(what_is_said(events, reader)))
 
 
-def _said(
+def what_is_said(
     events: Iterable[tuple[int, int, int, str, str]], reader: blobs.Reader, bytes_max: float = math.inf
-) -> Iterator[_Said]:
+) -> Iterator[Said]:
     """What events say; of values behind references `bytes_max` bytes at most are read."""
     left = bytes_max
 
@@ -133,7 +133,7 @@ def _said(
             yield _said_by(key, event_id, event_type, event, read_ref)
 
 
-def _said_by(key: int, event_id: int, event_type: str, event: dict[str, Any], read_ref: Any) -> _Said:
+def _said_by(key: int, event_id: int, event_type: str, event: dict[str, Any], read_ref: Any) -> Said:
     replaced: list[tuple[str, Any]] = []
     entries: list[Entry] = []
     is_new = event_type.endswith((".added", ".started"))
@@ -149,7 +149,7 @@ def _said_by(key: int, event_id: int, event_type: str, event: dict[str, Any], re
         # A result and a final value are often one and the same, told in two keys.
         if text and not any(one.kind == kind and one.row_id == row_id and one.text == text for one in entries[-3:]):
             entries.append(Entry(key, event_id, kind, field, row_id, turn_id, role, text))
-    return _Said([(field, (key, row_id)) for field, row_id in replaced], entries)
+    return Said([(field, (key, row_id)) for field, row_id in replaced], entries)
 
 
 def _write(connection: sqlite3.Connection, portion: _Portion) -> bool:
@@ -171,11 +171,11 @@ def _write(connection: sqlite3.Connection, portion: _Portion) -> bool:
     return is_ours
 
 
-def _keys(said: list[_Said]) -> set[int]:
+def _keys(said: list[Said]) -> set[int]:
     return {key for one in said for _, (key, _) in one.replaced} | {e.session_key for one in said for e in one.entries}
 
 
-def _add(connection: sqlite3.Connection, said: _Said, kept: set[int]) -> None:
+def _add(connection: sqlite3.Connection, said: Said, kept: set[int]) -> None:
     for field, (key, row_id) in said.replaced:
         search_tables.forget(connection, key, field, row_id)
     for entry in said.entries:
@@ -252,7 +252,7 @@ def _fill(
     """Fill an index with the newest events; which rows' fields of the other index they replace."""
     superseded: set[tuple[str, int, Any]] = set()
     newest.execute("BEGIN")
-    for said in _said(events, reader, SEARCH_TAIL_BYTES_MAX):
+    for said in what_is_said(events, reader, SEARCH_TAIL_BYTES_MAX):
         superseded |= {(field, key, row_id) for field, (key, row_id) in said.replaced}
         _add(newest, said, {entry.session_key for entry in said.entries})
     newest.execute("COMMIT")
