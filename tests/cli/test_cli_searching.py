@@ -29,24 +29,24 @@ def test_found_texts_with_their_places(run_here: Run, made: Path) -> None:
     done = run_here("search", made, "disk", "FULL")
     assert done.returncode == 0
     assert done.stdout == "demo: message 1 content (user), turn 1, event 3\n    is the disk full  again?\n"
-    assert done.stderr == f"next: foldlog show {made} demo\n"
+    assert done.stderr == f"next: foldlog show {made} demo:message/1 --full\n"
 
 
 def test_filters(run_here: Run, made: Path) -> None:
     assert len(run_here("search", made, "full").stdout.splitlines()) == 8
-    assert run_here("search", made, "full", "--session", "other").stdout.startswith("other: message 1")
+    assert run_here("search", made, "full", "--session", "oth").stdout.startswith("other: message 1")
     assert run_here("search", made, "full", "--kind", "query").stdout.startswith("demo: call 1 query, turn 1")
     assert run_here("search", made, "full", "--role", "tool").returncode == 1
     done = run_here("search", made, "full", "--limit", "1")
     assert len(done.stdout.splitlines()) == 2
-    assert "--limit 5" in done.stderr
+    assert "--limit shows more" in done.stderr
 
 
 def test_json_is_a_line_for_each(run_here: Run, made: Path) -> None:
     lines = run_here("search", made, "quite", "--json").stdout.splitlines()
     assert [json.loads(line) for line in lines] == [
         {
-            "schema": 1, "session_id": "demo", "kind": "result", "field": "call.result_ref", "row_id": 1, "turn_id": 1,
+            "schema": "foldlog.search/1", "session_id": "demo", "kind": "result", "field": "call.result_ref", "row_id": 1, "turn_id": 1,
             "role": None, "event_id": 4, "snippet": "quite full", "marks": [[0, 5]], "rank": pytest.approx(-1, abs=5),
         }
     ]  # fmt: skip

@@ -36,6 +36,7 @@ VERBS: Final = {
     "calls": ("calls", "List calls: all, or the slow, the failed."),
     "events": ("events", "Print the journal, and follow it."),
     "sql": ("asking", "Ask a store with a SELECT."),
+    "search": ("searching", "Find texts by their words."),
     "export": ("stores", "Write sessions as JSON files into a folder."),
     "report": ("reporting", "Write one session, with all below it, to look at."),
     "csv": ("reporting", "Print the rows of a table or view as CSV."),

@@ -4,32 +4,27 @@ The work is the store's (`foldlog.store.searching`); here what was found is show
 """
 
 import dataclasses
-import json
 import os
-import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from foldlog.cli.output import plural, shown
+from foldlog.cli import arguments
+from foldlog.cli.forms import print_json
+from foldlog.cli.output import next_commands, plural, say, shown, strong
 from foldlog.core.limits import SEARCH_HITS_MAX
 from foldlog.core.searchable import KINDS
-from foldlog.storage import sqlite
-from foldlog.store import store as stores
 
 if TYPE_CHECKING:
     from foldlog.store.searching import Hit, Hits
 
-# The form of what --json prints.
-_JSON_SCHEMA: Final = 1
-
 
 @click.command()
-@click.argument("store_path", metavar="STORE", type=click.Path(path_type=Path))
+@arguments.store
 @click.argument("text", nargs=-1, required=True)
-@click.option("--session", help="Only in this session and those below it.")
+@click.option("--session", type=arguments.SessionType(), help="Only in this session and those below it.")
 @click.option("--role", help="Only in messages of this role, such as user.")
 @click.option("--kind", type=click.Choice(KINDS), help="Only texts of this kind.")
 @click.option("--limit", type=click.IntRange(1, SEARCH_HITS_MAX), default=20, show_default=True, help="How many.")
@@ -59,24 +54,27 @@ def search(
                foldlog search history.db 'conn*' --session demo --role user --json
     """
     if update:
-        sqlite.probe(store_path)  # opening to write would make a store where there is none
-        with stores.open(store_path) as store:
-            store.checkpoint()
-    with stores.open(store_path, read_only=True) as store:
-        hits = store.search(" ".join(text), session=session, role=role, kind=kind, limit=limit)
-    if as_json:
-        for hit in hits:
-            click.echo(json.dumps(_as_json(hit)))
-    else:
-        for hit in hits:
-            click.echo(f"{_bold(_place(hit))}\n{_snippet(hit)}")
-    _say(store_path, hits, limit)
+        _update(store_path)
+    with arguments.open_to_read(store_path) as store:
+        within = None if session is None else store.find_session(session)
+        hits = store.search(" ".join(text), session=within, role=role, kind=kind, limit=limit)
+    for hit in hits:
+        if as_json:
+            print_json("search", dataclasses.asdict(hit))
+        else:
+            click.echo(f"{strong(_place(hit))}\n{_snippet(hit)}")
+    _talk(store_path, text, hits, limit)
     if not hits:
         sys.exit(1)
 
 
-def _as_json(hit: "Hit") -> dict[str, Any]:
-    return {"schema": _JSON_SCHEMA, **dataclasses.asdict(hit)}
+def _update(path: Path) -> None:
+    from foldlog.storage import sqlite  # noqa: PLC0415  (only those who write pay)
+    from foldlog.store import store as stores  # noqa: PLC0415
+
+    sqlite.probe(path)  # opening to write would make a store where there is none
+    with stores.open(path) as store:
+        store.checkpoint()
 
 
 def _place(hit: "Hit") -> str:
@@ -103,32 +101,26 @@ def _plain(text: str) -> str:
     return shown(" ".join(text.splitlines()) if "\n" in text else text)
 
 
-def _is_styled() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-
-
 def _marked(text: str) -> str:
-    return click.style(text, fg="yellow", bold=True) if _is_styled() else text
+    is_styled = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return click.style(text, fg="yellow", bold=True) if is_styled else text
 
 
-def _bold(text: str) -> str:
-    return click.style(text, bold=True) if _is_styled() else text
-
-
-def _say(store_path: Path, hits: "Hits", limit: int) -> None:
-    path = shown(shlex.quote(str(store_path)))
+def _talk(store_path: Path, text: tuple[str, ...], hits: "Hits", limit: int) -> None:
     if not hits:
-        click.echo("nothing found", err=True)
+        say("nothing found")
     elif len(hits) == limit:
-        click.echo(f"the best {limit} are shown; more: --limit {min(limit * 5, SEARCH_HITS_MAX)}", err=True)
+        say(f"the best {limit} are shown; --limit shows more")
     if hits.unsearched_count:
-        click.echo(
-            f"{plural(hits.unsearched_count, 'event')} wait for the index and were not looked at; add them: "
-            f"foldlog search {path} ... --update",
-            err=True,
-        )
+        say(f"{plural(hits.unsearched_count, 'event')} wait for the index and were not looked at")
+    further: list[tuple[object, ...]] = []
     if hits:
-        click.echo(f"next: foldlog show {path} {shown(hits[0].session_id)}", err=True)
+        row, _, _ = hits[0].field.partition(".")
+        address = hits[0].session_id if hits[0].row_id is None else f"{hits[0].session_id}:{row}/{hits[0].row_id}"
+        further.append(("show", store_path, address, "--full"))
+    if hits.unsearched_count:
+        further.append(("search", store_path, *text, "--update"))
+    next_commands(*further)
 
 
 COMMANDS: Final = (search,)
