@@ -40,7 +40,7 @@ def completed(environment: dict[str, str], words: list[str], folder: Path) -> li
 
 def test_verbs_options_and_sessions(environment: dict[str, str], mixed: Path) -> None:
     folder = mixed.parent
-    assert completed(environment, ["foldlog", "s"], folder) == ["show", "sql"]
+    assert completed(environment, ["foldlog", "s"], folder) == ["show", "sql", "search"]
     assert completed(environment, ["foldlog", "ls", "mixed.db", "--l"], folder) == ["--limit"]
     assert completed(environment, ["foldlog", "usage", "mixed.db", "--by", "m"], folder) == ["model"]
     assert completed(environment, ["foldlog", "show", "mixed.db", "run-a/"], folder) == [

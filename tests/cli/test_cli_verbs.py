@@ -23,7 +23,7 @@ from foldlog.storage.schema import APPLICATION_ID, SCHEMA_NUMBER
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 VERBS = {
-    "search": ("search", "STORE", "words"),
+    "search": ("search", "STORE", "hello"),
     "ls": ("ls", "STORE"),
     "show": ("show", "STORE", "demo"),
     "tree": ("tree", "STORE", "demo"),

@@ -254,9 +254,7 @@ class Store(Handle):
         database = self.sync.database
         database.check_open()
 
-        def looks() -> Any:
-            return feed.looks(database, feed.wanted(database, session, after, types))
-
+        looks = lambda: feed.looks(database, feed.wanted(database, session, after, types))  # noqa: E731  (run in a thread)
         async with contextlib.aclosing(following.follow(self.workers, database, looks, idle_timeout)) as found:
             async for event in found:
                 yield event
@@ -270,7 +268,7 @@ class Store(Handle):
         kind: str | None = None,
         limit: int = searching.LIMIT,
     ) -> searching.Hits:
-        """The texts that hold all these words, best first; as `foldlog.Store.search`."""
+        """The texts that hold all these words, best first."""
         return await self._run(partial(self.sync.search, text, session=session, role=role, kind=kind, limit=limit))
 
     async def usage(self, id: str) -> dict[str, Any]:

@@ -49,9 +49,9 @@ def search(
     found.
 
     \b
-    Example:   foldlog search history.db disk full
-               foldlog search history.db '"no space left"' --kind error
-               foldlog search history.db 'conn*' --session demo --role user --json
+    Example:   foldlog search history.db readme
+               foldlog search history.db '"main py"' --kind result
+               foldlog search history.db 'python*' --session demo --limit 5 --json
     """
     if update:
         _update(store_path)
