@@ -387,8 +387,8 @@ ANSWERS: Final = {
     "demo": "One object: `database`, `files`, `session_id`, `ok`. The talk goes to stderr.",
     "ls": "One object a session. `call_count`, `turn_count`, `eval_count` are its own; tokens, `usd`, `usage_status` "
     "and `usd_status` include all below; `event_count` is as of now, `events_behind` says how many the tables lack.",
-    "search": "One object a text that was found: `session_id`, `kind`, `field`, `row_id`, `turn_id`, `role`, `event_id`, "
-    "`snippet`, `marks` (from where to where words were found in it), `rank` (less is better).",
+    "search": "One object a text that was found: `session_id`, `kind`, `field`, `row_id`, `turn_id`, `role`, "
+    "`event_id`, `snippet`, `marks` (from where to where words were found in it), `rank` (less is better).",
     "show": "One object. Of a session: `session` (its row), `final` and `children` (of the documents), `counters`, "
     "`last_messages`, `errors`. Of a row: `session_id`, `kind`, `row`.",
     "tree": "One object: the tree document.",

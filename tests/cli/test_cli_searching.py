@@ -46,8 +46,9 @@ def test_json_is_a_line_for_each(run_here: Run, made: Path) -> None:
     lines = run_here("search", made, "quite", "--json").stdout.splitlines()
     assert [json.loads(line) for line in lines] == [
         {
-            "schema": "foldlog.search/1", "session_id": "demo", "kind": "result", "field": "call.result_ref", "row_id": 1,
-            "turn_id": 1, "role": None, "event_id": 4, "snippet": "quite full", "marks": [[0, 5]], "rank": pytest.approx(-1, abs=5),
+            "schema": "foldlog.search/1", "session_id": "demo", "kind": "result", "field": "call.result_ref",
+            "row_id": 1, "turn_id": 1, "role": None, "event_id": 4, "snippet": "quite full", "marks": [[0, 5]],
+            "rank": pytest.approx(-1, abs=5),
         }
     ]  # fmt: skip
 

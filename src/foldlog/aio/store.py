@@ -254,7 +254,9 @@ class Store(Handle):
         database = self.sync.database
         database.check_open()
 
-        looks = lambda: feed.looks(database, feed.wanted(database, session, after, types))  # noqa: E731  (run in a thread)
+        def looks() -> Any:
+            return feed.looks(database, feed.wanted(database, session, after, types))
+
         async with contextlib.aclosing(following.follow(self.workers, database, looks, idle_timeout)) as found:
             async for event in found:
                 yield event
@@ -266,7 +268,7 @@ class Store(Handle):
         session: str | None = None,
         role: str | None = None,
         kind: str | None = None,
-        limit: int = searching.LIMIT,
+        limit: int = 20,
     ) -> searching.Hits:
         """The texts that hold all these words, best first."""
         return await self._run(partial(self.sync.search, text, session=session, role=role, kind=kind, limit=limit))
