@@ -251,8 +251,7 @@ class Store(Handle):
         """
         self.owner()
         feed.check_idle_timeout(idle_timeout)
-        database = self.sync.database
-        database.check_open()
+        (database := self.sync.database).check_open()
 
         def looks() -> Any:
             return feed.looks(database, feed.wanted(database, session, after, types))
