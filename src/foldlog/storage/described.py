@@ -27,6 +27,8 @@ TABLES: Final = {
     "usage": "One session's own sums over its root and leaf calls, without the sessions below it. A sum is NULL where "
     "nothing is known.",
     "tree": "One call that leads to a child session. The child may be missing from `sessions`.",
+    "search_texts": "One text that can be found: of which event, of what kind, in which key of which row.",
+    "search_state": "One row: through which position events are in the index.",
 }
 
 # By name. What says nothing more than its name is not here.
