@@ -337,6 +337,8 @@ def check_moment(view: foldlog.View, choose: random.Random) -> None:
         "UPDATE usage SET data = replace(data, '0x0', '4x0')",
         "UPDATE final SET data = '[]'",
         "UPDATE sessions SET data = '7'",
+        """UPDATE sessions SET folded = replace(folded, '"message"', '"massage"')""",
+        """UPDATE sessions SET folded = replace(folded, '"call":1', '"call":"1"')""",
     ],
 )
 def test_documents_from_damaged_tables_are_refused_in_our_words(store: foldlog.Store, filled: str, change: str) -> None:

@@ -22,7 +22,7 @@ from foldlog.core.columns import (
 )
 from foldlog.core.documents import Edge, Node, facts_of
 from foldlog.core.measures import Totals, is_edge
-from foldlog.core.rows import Changed
+from foldlog.core.rows import COUNTERS, KINDS, Changed
 from foldlog.core.view import View
 from foldlog.session.replaying import fold_on
 from foldlog.session.stored_rows import StoredRows, told_of_damage
@@ -181,6 +181,9 @@ def _open(database: Database, stream: Stream, *, begin_again: bool) -> tuple[Vie
 
 
 def _standing(session: dict[str, Any], folded: dict[str, Any], usage: dict[str, Any]) -> Standing:
+    numbers = [folded["counters"][name] for name in COUNTERS] + [folded["row_counts"][kind] for kind in KINDS]
+    if any(type(number) is not int for number in numbers) or folded["last_row_ids"].keys() != set(KINDS):
+        raise TypeError
     return Standing(
         session=session,
         counters=folded["counters"],
