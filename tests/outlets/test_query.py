@@ -219,3 +219,7 @@ def test_the_handle_for_sqlite_utils_neither_writes_nor_attaches(filled: foldlog
             database.conn.execute(sql)
     database.conn.close()
     assert not (tmp_path / "other.db").exists()
+
+
+def test_a_timeout_that_is_no_number_is_refused(filled: foldlog.Store) -> None:
+    assert "timeout is a number" in refused(filled, "SELECT 1", timeout=float("nan"))

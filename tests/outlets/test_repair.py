@@ -317,3 +317,14 @@ def test_deletions_stay_deletions(damaged: Path, tmp_path: Path) -> None:
             assert [row["session_id"] for row in store.query("SELECT session_id FROM deletions")] == ["other"]
             assert store.verify().ok
             assert foldlog.doctor(path).ok
+
+
+def test_salvage_goes_past_keys_that_are_no_numbers(damaged: Path, tmp_path: Path) -> None:
+    before = events(damaged, "other")
+    change(damaged, "UPDATE events SET session_key = 'x' WHERE position = (SELECT max(position) - 1 FROM events)")
+    repairs = foldlog.salvage(damaged, tmp_path / "saved.db")
+    assert len(repairs.lost) == 1
+    assert len(repairs.set_apart) == 1
+    saved = events(tmp_path / "saved.db", "other")
+    assert saved == {name: event for name, event in before.items() if name in saved}
+    assert len(saved) == len(before) - 1

@@ -2,7 +2,9 @@
 
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +49,24 @@ def test_an_event_that_cannot_be_read_is_told_with_its_position(store: foldlog.S
     assert caught.value.position == 6
     assert store.view(long, at=5).counters["event"] == 5
     assert gc.isenabled()
+
+
+def test_data_that_is_not_what_was_written_is_told_by_every_reader(
+    store: foldlog.Store, long: str, tmp_path: Path
+) -> None:
+    before = list(store.events(long))
+    damage(store, "UPDATE events SET data = replace(data, '\"when\":0', '\"when\":7') WHERE event_id = 3")
+    readers: list[Callable[[], Any]] = [
+        lambda: store.view(long, at=8),
+        lambda: list(store.events(long)),
+        lambda: list(store.events()),
+        lambda: store.export(tmp_path),
+    ]
+    for read in readers:
+        with pytest.raises(foldlog.CorruptJournalError, match="event 3 at position 3 is damaged") as caught:
+            read()
+        assert caught.value.position == 3
+    assert list(store.events(long, after=3)) == before[3:]
 
 
 @pytest.mark.parametrize("missing", [1, 3, 4, 5, 9])

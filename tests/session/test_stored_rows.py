@@ -214,8 +214,23 @@ def test_a_damaged_row_is_told_when_it_is_read(store: foldlog.Store, filled: str
         view.calls[2]
 
 
+def test_a_row_without_its_place_is_told_when_lists_are_read(store: foldlog.Store, filled: str) -> None:
+    with store.database.write() as connection:
+        connection.execute("UPDATE calls SET first_event_id = 'x' WHERE id = 2")
+    with pytest.raises(foldlog.CorruptJournalError, match="the tables are damaged"):
+        list(store.view(filled).turns.values())
+
+
 @pytest.mark.parametrize(
-    "change", ["UPDATE usage SET data = '{}'", "DELETE FROM usage", "UPDATE sessions SET folded = '{}'"]
+    "change",
+    [
+        "UPDATE usage SET data = '{}'",
+        "DELETE FROM usage",
+        "UPDATE sessions SET folded = '{}'",
+        "UPDATE sessions SET folded = replace(folded, 'snapshot', 'snapshop')",
+        "UPDATE sessions SET folded = json_set(folded, '$.row_counts.turn', 'many')",
+        "UPDATE sessions SET folded = json_set(folded, '$.last_row_ids', json('{}'))",
+    ],
 )
 def test_damaged_facts_are_told_at_once(store: foldlog.Store, filled: str, change: str) -> None:
     with store.database.write() as connection:

@@ -207,6 +207,19 @@ def test_a_mark_that_cannot_be_written_is_no_error(
     assert marks.lost(database) == []
 
 
+@pytest.mark.parametrize("key", [marks._KEY_MAX + 1, 2**40, 2**62])
+def test_a_key_from_elsewhere_makes_no_huge_file(database: Database, file: Path, new_line: Any, key: int) -> None:
+    journal.append(database, [new_line("demo").next()])
+    with database.write() as connection:
+        connection.execute("INSERT INTO streams (session_key, id) VALUES (?, 'far')", (key,))
+    line = new_line("far")
+    line.stream.key = key
+    journal.append(database, [line.next()])
+    assert noted(database, "far") == 0
+    assert marks.lost(database) == []
+    assert file.stat().st_size == 64
+
+
 # The file.
 
 

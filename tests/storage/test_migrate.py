@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from foldlog.core.errors import UpgradeError
+from foldlog.core.chain import digest_of
 from foldlog.storage import event_feed, migrate, sqlite
 from foldlog.storage.schema import APPLICATION_ID, REVISION, SCHEMA_NUMBER, durable, projection
 from foldlog.storage.sql_views import SQL_VIEWS
@@ -39,9 +40,10 @@ def make_old(path: Path, revision: str, *statements: str) -> None:
     engine.dispose()
 
 
+DIGEST = digest_of(b"{}").hex()
 EVENT = (
     "INSERT INTO events (session_key, event_id, type, at, data, digest, chain) "
-    "VALUES (1, {0}, 'note', '2026', '{{}}', x'0{0}', x'1{0}')"
+    f"VALUES (1, {{0}}, 'note', '2026', '{{{{}}}}', x'{DIGEST}', x'1{{0}}')"
 )
 HISTORY = ("INSERT INTO streams (id) VALUES ('demo')", EVENT.format(1), EVENT.format(2))
 

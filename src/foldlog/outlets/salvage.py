@@ -159,7 +159,9 @@ class _Copy:
     def _name_sessions(self, found: Journal) -> None:
         """Streams: by their rows, or by what a first event says of itself."""
         taken: set[str] = set()
-        for key, ledger in sorted(found.ledgers.items(), key=lambda item: (item[1].true_id is None, item[0])):
+        # Events whose key is no number were not taken: they name no session.
+        numbered = [(key, ledger) for key, ledger in found.ledgers.items() if type(key) is int]
+        for key, ledger in sorted(numbered, key=lambda item: (item[1].true_id is None, item[0])):
             name = ledger.true_id or found.names.get(key)
             if key in found.others or (ledger.row_count == 0 and not ledger.noted):
                 continue
@@ -184,11 +186,11 @@ class _Copy:
             if isinstance(page, Lost):
                 self._lose(f"quarantine: {page}")
                 continue
-            known = [Note(*row[1:]) for row in page if row[1] in found.ledgers and type(row[2]) is int]
+            known = [Note(*row[1:]) for row in page if row[1] in found.ledgers and type(row[1]) is type(row[2]) is int]
             kept = [note for note in known if note.event_id not in found.ledgers[note.session_key].bad_notes]
             quarantine.add(self._target, [note._replace(what=str(note.what), at=str(note.at)) for note in kept])
         for key, ledger in found.ledgers.items():
-            for fault in ledger.faults if key not in found.others else ():
+            for fault in ledger.faults if type(key) is int and key not in found.others else ():
                 for event_id in range(fault.event_id, fault.last_id + 1):
                     what = fault.what if fault.last_id == fault.event_id else "is missing"
                     quarantine.add(self._target, [Note(ledger.key, event_id, fault.position, what, self._now)])

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 
+from foldlog.core.chain import digest_of
 from foldlog.core.codec import decode
 from foldlog.core.errors import CorruptJournalError
 from foldlog.core.fold import advance
@@ -20,6 +21,7 @@ from foldlog.core.view import View
 from foldlog.session.events import event_of
 from foldlog.session.lineage import session_row
 from foldlog.storage import quarantine, stream_pages
+from foldlog.storage.damage import damaged
 from foldlog.storage.journal import StoredEvent, Stream
 from foldlog.storage.sqlite import Database
 
@@ -75,7 +77,9 @@ def _fold_pages(
         if without:
             begin_without(view, stream.session_id, without)
         for page in pages:
-            for position, event_id, event_type, at, data in page:
+            for position, event_id, event_type, at, data, digest in page:
+                if type(data) is str and digest_of(data.encode()) != digest:
+                    raise damaged(stream.session_id, event_id, position, "the data is not what was written")
                 try:
                     event = {"id": event_id, "type": event_type, "at": at, **decode(data)}
                 except (CorruptJournalError, TypeError):

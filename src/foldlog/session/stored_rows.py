@@ -105,7 +105,7 @@ class StoredRows:
     def _joined(self, connection: Connection, key: str, turn_id: RowId | None) -> list[Joined]:
         # Rows that were added since stand in the view's lists already.
         kind = LINK_KINDS[key]
-        return tables.read_joined(
+        found = tables.read_joined(
             connection,
             kind,
             self._session_id,
@@ -113,6 +113,9 @@ class StoredRows:
             roles=[role for role, joins in ROLE_KEYS.items() if joins == key],
             turn_id=turn_id,
         )
+        if not all(type(event_id) is int for _, _, event_id in found):
+            raise TypeError("not a row")
+        return found
 
     def _ask(self, read: Callable[[Connection], _Found], recall: Callable[[Base], _Found]) -> _Found:
         """Read from the tables if they may be read still, else from the journal."""

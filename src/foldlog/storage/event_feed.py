@@ -7,9 +7,10 @@ How they got there is `foldlog.storage.journal`'s; what a fold needs of them is 
 from collections.abc import Iterator
 from typing import Final
 
+from foldlog.core.chain import digest_of
 from foldlog.core.errors import CorruptJournalError
 from foldlog.storage import quarantine
-from foldlog.storage.damage import fetch, missing, unreadable
+from foldlog.storage.damage import damaged, fetch, missing, unreadable
 from foldlog.storage.journal import SELECT, StoredEvent, Stream, check_kept
 from foldlog.storage.sqlite import Database, driver_of
 
@@ -40,7 +41,7 @@ def read_feed(
                 check_kept(connection, stream)
         for row in rows:
             after = row[0]
-            yield StoredEvent(*row)
+            yield _as_written(StoredEvent(*row))
         if error is not None:
             raise CorruptJournalError(
                 f"{database.path}: an event after position {after} cannot be read",
@@ -76,7 +77,7 @@ def read_stream(
             if error is None and len(rows) < _PAGE_ROWS:
                 check_kept(connection, stream)
         for row in rows:
-            event = StoredEvent(*row)
+            event = _as_written(StoredEvent(*row))
             while expected in set_apart:
                 expected += 1
             if event.event_id != expected:
@@ -87,3 +88,10 @@ def read_stream(
             raise failure from error
         if len(rows) < _PAGE_ROWS:
             return
+
+
+def _as_written(event: StoredEvent) -> StoredEvent:
+    """An event whose data is what was written; raises `CorruptJournalError`, with its position, for others."""
+    if type(event.data) is str and digest_of(event.data.encode()) != event.digest:
+        raise damaged(event.session_id, event.event_id, event.position, "the data is not what was written")
+    return event

@@ -33,6 +33,8 @@ _pack: Final = _BODY.pack
 _TAG_BYTES: Final = 12
 _SLOT_BYTES: Final = _BODY.size + 4
 _PAGE_SLOTS: Final = 32_768
+# Keys count sessions from 1. A store from elsewhere may say anything: its slot is not to be far out in a huge file.
+_KEY_MAX: Final = 2**24
 _FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -52,7 +54,7 @@ class Marks:
         if tag is None:
             with contextlib.suppress(sqlite3.Error):
                 tag = stream.tag = _tag_of(connection, key)
-        if descriptor is None or key is None or tag is None or key < 1:
+        if descriptor is None or key is None or tag is None or not 1 <= key <= _KEY_MAX:
             return
         body = _pack(key, event_id, tag)
         try:  # noqa: SIM105  (a third of the time of suppress(), for every event)
@@ -112,7 +114,7 @@ def noted(database: "Database", stream: "Stream") -> int:
     To be read before the session's last event is: a writer that lives goes on.
     """
     key = stream.key
-    if key is None or key < 1:
+    if key is None or not 1 <= key <= _KEY_MAX:
         return 0
     found = _slots(path_of(database.path), key, 1).get(key)
     if found is None:
@@ -186,7 +188,7 @@ def _slots(path: Path, first: int, count: int | None) -> dict[int, tuple[int, by
             if not stat.S_ISREG(os.fstat(descriptor).st_mode) or os.pread(descriptor, len(_MAGIC), 0) != _MAGIC:
                 return {}
             key, wanted = first, count or _PAGE_SLOTS
-            while data := os.pread(descriptor, wanted * _SLOT_BYTES, key * _SLOT_BYTES):
+            while key <= _KEY_MAX and (data := os.pread(descriptor, wanted * _SLOT_BYTES, key * _SLOT_BYTES)):
                 for start in range(0, len(data) - _SLOT_BYTES + 1, _SLOT_BYTES):
                     slot = data[start : start + _SLOT_BYTES]
                     body = slot[: _BODY.size]

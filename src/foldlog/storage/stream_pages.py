@@ -1,4 +1,4 @@
-"""A session's events in bulk, as the fold needs them: no digests, no chain, no join.
+"""A session's events in bulk, as the fold needs them, each held to its digest: no chain, no join.
 
 Everything else that reads events goes through `foldlog.storage.journal`.
 """
@@ -15,15 +15,15 @@ from foldlog.storage.sqlite import Database, driver_of
 
 _PAGE_ROWS: Final = 2000
 _SELECT: Final = (
-    "SELECT position, event_id, type, at, data FROM events "
+    "SELECT position, event_id, type, at, data, digest FROM events "
     "WHERE session_key = ? AND event_id > ? AND event_id <= ?{} ORDER BY event_id LIMIT ?"
 )
 _ALL: Final = _SELECT.format("")
 _KEPT: Final = _SELECT.format(f" AND {quarantine.IS_KEPT}")
 
 
-# Of each event: position, event id, type, at, data.
-EventRow = tuple[int, int, str, str, str]
+# Of each event: position, event id, type, at, data, digest.
+EventRow = tuple[int, int, str, str, str, bytes]
 
 
 def set_apart(database: Database, stream: Stream) -> frozenset[int]:
