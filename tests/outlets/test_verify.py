@@ -266,6 +266,22 @@ def test_progress_goes_from_nothing_to_all(made: Path) -> None:
     assert seen[-1][0] == seen[-1][1] > 0
 
 
+def test_a_whole_session_that_went_with_the_log_is_told(path: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "moved" / "history.db"
+    elsewhere.parent.mkdir()
+    with foldlog.open(path) as store:
+        for name in ("kept", "lost"):
+            store.start_session(id=name).close()
+            if name == "kept":
+                store.backup(elsewhere)
+    elsewhere.with_name("history.db-marks").write_bytes(path.with_name(f"{path.name}-marks").read_bytes())
+    for deep in (True, False):
+        [problem] = problems(elsewhere, deep=deep)
+        assert problem.what == "a session (key 2) with events 1 to 1 was committed and is gone"
+    elsewhere.with_name("history.db-marks").unlink()
+    assert problems(elsewhere) == []
+
+
 def test_a_page_gone_bad_is_stepped_over(path: Path) -> None:
     make(path)
     blot(path, pages_of(path, "events")[4])

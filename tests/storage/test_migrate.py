@@ -14,8 +14,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from foldlog.core.errors import UpgradeError
 from foldlog.core.chain import digest_of
+from foldlog.core.errors import UpgradeError
 from foldlog.storage import event_feed, migrate, sqlite
 from foldlog.storage.schema import APPLICATION_ID, REVISION, SCHEMA_NUMBER, durable, projection
 from foldlog.storage.sql_views import SQL_VIEWS
