@@ -4,8 +4,10 @@ import copy
 import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -270,3 +272,49 @@ def test_a_path_goes_to_another_process_and_a_handle_does_not(
         assert pool.starmap(_in_child, [(str(store.path), number) for number in range(3)]) == [2, 2, 2]
         with pytest.raises(foldlog.StoreError, match="cannot be"):
             pool.starmap(_in_child, [(store, 9)])
+
+
+def test_a_store_that_a_forked_child_opened_itself_outlives_its_parents_handle(path: Path) -> None:
+    store = foldlog.open(path)
+    store.start_session(id="parent").close()
+    (heard, say), (wait, go) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            own = foldlog.open(path).start_session(id="child")
+            os.write(say, b"!")
+            os.read(wait, 1)
+            own.emit("parent.closed")
+        finally:
+            os._exit(0)
+    assert os.read(heard, 1) == b"!"
+    store.close()
+    os.write(go, b"!")
+    os.waitpid(child, 0)
+    for descriptor in (heard, say, wait, go):
+        os.close(descriptor)
+    with foldlog.open(path, read_only=True) as reader:
+        assert [event["id"] for event in reader.events("child")] == [1, 2]
+        assert reader.verify().ok
+
+
+def test_a_fork_waits_for_the_write_under_way(path: Path) -> None:
+    store = foldlog.open(path)
+    inside, leave = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with store.database.transaction():
+            inside.set()
+            leave.wait(0.2)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    inside.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        foldlog.open(path).start_session(id="child")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()
+    store.close()

@@ -28,7 +28,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from foldlog.core.errors import NotAStoreError, StoreClosedError, StoreError
 from foldlog.core.handles import Handle
-from foldlog.storage import lease, marks, wal
+from foldlog.storage import forking, lease, marks, wal
 from foldlog.storage.faults import translated
 from foldlog.storage.files import make_private, sync_folder
 from foldlog.storage.gate import Gate
@@ -67,6 +67,7 @@ class Database(Handle):
         self._generation = _process_generation
         self._closed = False
         self.lock = threading.RLock()
+        forking.know(self)
         self._writer: Connection | None = None
         self._driver: sqlite3.Connection | None = None
         self._readers = self._engine(self._connect_reader, "BEGIN", READ_CONNECTIONS_MAX)
