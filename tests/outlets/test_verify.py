@@ -277,7 +277,7 @@ def test_a_whole_session_that_went_with_the_log_is_told(path: Path, tmp_path: Pa
     elsewhere.with_name("history.db-marks").write_bytes(path.with_name(f"{path.name}-marks").read_bytes())
     for deep in (True, False):
         [problem] = problems(elsewhere, deep=deep)
-        assert problem.what == "a session (key 2) with events 1 to 1 was committed and is gone"
+        assert problem.what == "events 1 to 1, all of session 2, were committed and are gone"
     elsewhere.with_name("history.db-marks").unlink()
     assert problems(elsewhere) == []
 

@@ -108,7 +108,7 @@ class _Verification:
                     what = f"events {lost.head + 1} to {lost.mark} were committed and are gone"
                     problems.append(Problem(None, str(found.names[lost.session_key]), what, hint))
                 elif lost.session_id is None and lost.session_key not in found.ledgers:
-                    what = f"a session (key {lost.session_key}) with events 1 to {lost.mark} was committed and is gone"
+                    what = f"events 1 to {lost.mark}, all of session {lost.session_key}, were committed and are gone"
                     without = f"restore a backup; {marks.path_of(self._store.path).name} is what tells of it: remove it"
                     problems.append(Problem(None, None, what, f"{without} to go on without"))
         except (FoldlogError, *DRIVER_ERRORS) as error:
