@@ -5,10 +5,12 @@ happens; each event is durable when the call returns, folded at once into the se
 into SQL tables and files at checkpoints. The layers underneath, lowest first: `core` (pure), `storage`
 (SQL and bytes), `session`, `store`, `outlets`, `cli`.
 
-The names are those of `foldlog._api`, loaded when the first of them is asked for.
+The names are those of `foldlog._api`. A program loads them with the package, so that its first `open()` costs
+what opening costs; the command line, whose verbs load what they need, when the first of them is asked for.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 from foldlog._version import __version__ as __version__
@@ -31,3 +33,6 @@ else:
     def __dir__():
         """The public names, and what every module has."""
         return sorted({*globals(), *__getattr__("__all__")})
+
+    if not sys.argv[:1] or sys.argv[0].rpartition("/")[2] != "foldlog":
+        __getattr__("open")

@@ -526,3 +526,10 @@ def test_csv_refuses_what_is_not_there(store: foldlog.Store) -> None:
         csv_rows.chunks(store, "model_usage", "demo")
     with pytest.raises(foldlog.UnknownSessionError):
         csv_rows.chunks(store, "calls", "nobody")
+
+
+def test_a_report_does_not_replace_a_store(store: foldlog.Store, path: Path) -> None:
+    store.start_session(id="demo").close()
+    with pytest.raises(foldlog.StoreError, match="is a database"):
+        store.report("demo", path)
+    assert store.verify().ok

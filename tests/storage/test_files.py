@@ -166,3 +166,15 @@ def test_a_folder_beyond_a_symlink_is_none(tmp_path: Path) -> None:
     assert is_folder(tmp_path, within=tmp_path)
     for name in ("link", "link/b", "file", "none", "a/b/none"):
         assert not is_folder(tmp_path / name, within=tmp_path), name
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-marks"])
+def test_a_database_and_what_is_beside_one_are_not_replaced(tmp_path: Path, suffix: str) -> None:
+    store = tmp_path / "history.db"
+    store.write_bytes(b"SQLite format 3\0 and so on")
+    target = tmp_path / f"history.db{suffix}"
+    before = target.read_bytes() if target.exists() else b"what SQLite keeps there"
+    target.write_bytes(before)
+    with pytest.raises(StoreError, match="belongs to one"):
+        write_file(target, [b"a page"], 0o600)
+    assert target.read_bytes() == before

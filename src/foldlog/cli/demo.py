@@ -328,7 +328,7 @@ def _tree_rows(entry: dict[str, Any], packages: dict[str, str], depth: int) -> I
 
 def _print_map(store: Store) -> None:
     value = store.final(demo_worker.ROOT_ID)["value_preview"]
-    imports = list(value["imports"].items())[:6]
+    imports = sorted(value["imports"].items(), key=lambda one: (-one[1], one[0]))[:6]
     heading("The final value")
     click.echo(
         f"  {plural(value['file_count'], 'file')}, {plural(value['definition_count'], 'definition')}, "

@@ -42,6 +42,7 @@ def write_file(path: Path, chunks: Iterable[bytes], mode: int) -> bool:
                 f"{path} is in the way: a symlink or no regular file",
                 hint="move it, or export to another folder",
             )
+        _check_no_database(path)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, mode)
@@ -111,6 +112,18 @@ def remove_folder(folder: Path) -> bool:
 
 def _not_removed(path: Path, error: OSError) -> StoreError:
     return StoreError(f"cannot remove {path} ({error.strerror})", hint="check its folder, and remove it by hand")
+
+
+def _check_no_database(path: Path) -> None:
+    """Refuse to replace a SQLite database, or what SQLite or a store keeps beside one."""
+    beside = ("-wal", "-shm", "-journal", "-marks", "-leases")
+    is_in_use = any(path.with_name(path.name + suffix).exists() for suffix in beside)
+    is_beside = any(path.name.endswith(one) and path.with_name(path.name.removesuffix(one)).exists() for one in beside)
+    if not is_in_use and not is_beside:
+        with path.open("rb") as file:  # nobody has it open: there would be files beside it
+            is_in_use = file.read(16) == b"SQLite format 3\0"
+    if is_in_use or is_beside:
+        raise StoreError(f"{path} is a database, or belongs to one", hint="give another file: it was not touched")
 
 
 def _same(path: Path, fresh: Path) -> bool:

@@ -118,10 +118,14 @@ def position(connection: sqlite3.Connection) -> int:
     return 0 if row is None else int(row[0])
 
 
+def last_position(connection: sqlite3.Connection) -> int:
+    """The position of the last event, 0 where there is none."""
+    return int(connection.execute("SELECT max(position) FROM events").fetchone()[0] or 0)
+
+
 def due_count(connection: sqlite3.Connection) -> int:
     """About how many events are not in the index: positions of deleted ones count."""
-    last = connection.execute("SELECT max(position) FROM events").fetchone()[0] or 0
-    return max(0, int(last) - position(connection))
+    return max(0, last_position(connection) - position(connection))
 
 
 def read_events(

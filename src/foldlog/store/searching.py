@@ -1,6 +1,6 @@
 """Search: adding what was recorded to the index, and finding texts by their words.
 
-The index follows the journal by position. Adding is left for when `SEARCH_PORTION_EVENTS` wait, after a checkpoint;
+The index follows the journal by position. Adding is left until `SEARCH_PORTION_EVENTS` have come, after a checkpoint;
 what is not in it yet is looked through by the search itself, so that a search never writes. Which texts an event brings
 is in `foldlog.core.searchable`, the index's tables in `foldlog.storage.search_tables`.
 """
@@ -18,6 +18,7 @@ from foldlog.core.ids import check_session_id
 from foldlog.core.limits import (
     SEARCH_HITS_MAX,
     SEARCH_PORTION_EVENTS,
+    SEARCH_PORTIONS_MAX,
     SEARCH_RANKED_MAX,
     SEARCH_TAIL_BYTES_MAX,
     SEARCH_TAIL_EVENTS_MAX,
@@ -77,8 +78,33 @@ class _Portion(NamedTuple):
     said: list[Said]
 
 
-def keep_up(database: Database, *, least: int = 1, portions: int | None = None) -> None:
-    """Add events to the index, each portion a transaction: where `least` of them wait, `portions` of them at most.
+class Keeper:
+    """Adds to the index as events come: after a checkpoint, in step with what was recorded since.
+
+    A store that has much to catch up with, such as one made before there was an index, pays for it little by
+    little: a checkpoint costs what changed.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen: int | None = None  # the position up to which events have paid
+
+    def checkpointed(self) -> None:
+        """Hear of a checkpoint: add twice as much as came since a portion was last added, where that is a portion."""
+        if self._database.read_only:
+            return
+        with self._database.lock:  # the writer's connection, which asks at a tenth of what another costs
+            last = search_tables.last_position(self._database.writer())
+        if self._seen is None or last < self._seen:
+            self._seen = last
+        count = (last - self._seen) // SEARCH_PORTION_EVENTS
+        if count:
+            self._seen = last
+            keep_up(self._database, portions=min(2 * count, SEARCH_PORTIONS_MAX))
+
+
+def keep_up(database: Database, *, portions: int | None = None) -> None:
+    """Add events to the index, each portion a transaction, `portions` of them at most.
 
     The index can always be made again from the journal, so what keeps it from being written is no error: a
     search says what it did not look at.
@@ -86,9 +112,6 @@ def keep_up(database: Database, *, least: int = 1, portions: int | None = None) 
     if database.read_only or not search_tables.has_fts5():
         return
     with contextlib.suppress(FoldlogError), translated("adding to the search index"):
-        with database.lock:  # the writer's connection, which asks at a tenth of what another costs
-            if search_tables.due_count(database.writer()) < least:
-                return
         reader = blobs.Reader(database)
         while portions is None or portions > 0:
             portion = _read(database, reader)

@@ -19,7 +19,7 @@ from foldlog.core.errors import (
     StoreError,
 )
 from foldlog.core.ids import RowId, check_session_id, parent_id
-from foldlog.core.limits import SEARCH_PORTION_EVENTS, SEARCH_PORTIONS_MAX
+from foldlog.core.limits import SEARCH_PORTIONS_MAX
 from foldlog.session import checkpoint, lineage
 from foldlog.session.config import Config
 from foldlog.session.session import Session, id_of
@@ -81,6 +81,7 @@ class Store(Outlets):
                 )
         self._database = open_database(path, config, read_only=read_only)
         self._committer = Committer(self._database)
+        self._search_keeper = searching.Keeper(self._database)
         self.path = self._database.path
 
     def __repr__(self) -> str:
@@ -123,7 +124,7 @@ class Store(Outlets):
 
     def checkpointed(self, session_id: str) -> None:
         """Hear that a session's tables were written: add to the search index, export where the store is told to."""
-        searching.keep_up(self._database, least=SEARCH_PORTION_EVENTS, portions=SEARCH_PORTIONS_MAX)
+        self._search_keeper.checkpointed()
         if self._config.export_dir is not None:
             from foldlog.outlets import export  # noqa: PLC0415
 
