@@ -94,9 +94,11 @@ class Keeper:
         if self._database.read_only:
             return
         with self._database.lock:  # the writer's connection, which asks at a tenth of what another costs
-            last = search_tables.last_position(self._database.writer())
-        if self._seen is None or last < self._seen:
-            self._seen = last
+            connection = self._database.writer()
+            last = search_tables.last_position(connection)
+            if self._seen is None or last < self._seen:
+                # Of what waited before, no more than lets the next event bring a portion.
+                self._seen = max(search_tables.position(connection), last - SEARCH_PORTION_EVENTS + 1)
         count = (last - self._seen) // SEARCH_PORTION_EVENTS
         if count:
             self._seen = last
