@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import foldlog
+from foldlog.storage import migrate, recognise, sqlite
 
 
 def changed(path: Path, *statements: str) -> None:
@@ -98,3 +99,11 @@ def test_an_older_store_is_looked_at_before_it_is_upgraded(path: Path, statement
     with pytest.raises(foldlog.NotAStoreError):
         foldlog.open(path)
     assert path.read_bytes() == before
+
+
+def test_a_store_as_it_is_made_is_recognised_at_once(path: Path) -> None:
+    sqlite.create(path, migrate.make_schema)
+    connection = sqlite3.connect(path)
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+    connection.close()
+    assert recognise.schema_digest(rows) == recognise._AS_MADE, "the schema has changed: so does this constant"
