@@ -1,5 +1,6 @@
 """What many tests share: a clock that only moves when told, and stores in a folder of their own."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from hypothesis import HealthCheck, settings
 
 import foldlog
 from foldlog.testing import Clock
+
+# A run in the background of a shell ignores Ctrl-C, and so would every process that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is not a reason to fail.
 settings.register_profile("foldlog", deadline=None, suppress_health_check=[HealthCheck.too_slow])

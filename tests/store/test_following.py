@@ -137,7 +137,10 @@ def test_an_interrupted_follower_ends(made: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "session.started\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
         assert process.stdout.read().splitlines()[-1] == "stopped"
 
 
