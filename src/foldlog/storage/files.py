@@ -120,8 +120,15 @@ def _check_no_database(path: Path) -> None:
     is_in_use = any(path.with_name(path.name + suffix).exists() for suffix in beside)
     is_beside = any(path.name.endswith(one) and path.with_name(path.name.removesuffix(one)).exists() for one in beside)
     if not is_in_use and not is_beside:
-        with path.open("rb") as file:  # nobody has it open: there would be files beside it
-            is_in_use = file.read(16) == b"SQLite format 3\0"
+        try:
+            with path.open("rb") as file:  # nobody has it open: there would be files beside it
+                is_in_use = file.read(16) == b"SQLite format 3\0"
+        except FileNotFoundError:
+            raise  # gone meanwhile, so in nobody's way
+        except OSError as error:
+            raise StoreError(
+                f"cannot look at {path} before it is replaced ({error.strerror})", hint="check the file and the folder"
+            ) from error
     if is_in_use or is_beside:
         raise StoreError(f"{path} is a database, or belongs to one", hint="give another file: it was not touched")
 
