@@ -340,3 +340,12 @@ def test_sql_may_match_and_may_not_write_the_index(filled: foldlog.Store) -> Non
     ):
         with pytest.raises(foldlog.QueryError):
             list(filled.query(bad))
+
+
+def test_an_index_that_cannot_be_read_is_no_error_of_a_checkpoint(store: foldlog.Store) -> None:
+    session = store.start_session(id="demo")
+    with store.database.write() as connection:
+        connection.execute("DROP TABLE search_state")
+    session.add_message("user", "kept")
+    session.checkpoint()
+    assert store.view("demo").messages[1]["content"] == "kept"

@@ -91,8 +91,16 @@ class Keeper:
 
     def checkpointed(self) -> None:
         """Hear of a checkpoint: add twice as much as came since a portion was last added, where that is a portion."""
-        if self._database.read_only:
-            return
+        count = 0
+        if not self._database.read_only and search_tables.has_fts5():
+            # As in `keep_up`: what keeps the index from being read is no error of a checkpoint.
+            with contextlib.suppress(FoldlogError), translated("looking at the search index"):
+                count = self._portions_come()
+        if count:
+            keep_up(self._database, portions=min(2 * count, SEARCH_PORTIONS_MAX))
+
+    def _portions_come(self) -> int:
+        """How many portions came since one was last added."""
         with self._database.lock:  # the writer's connection, which asks at a tenth of what another costs
             connection = self._database.writer()
             last = search_tables.last_position(connection)
@@ -102,7 +110,7 @@ class Keeper:
         count = (last - self._seen) // SEARCH_PORTION_EVENTS
         if count:
             self._seen = last
-            keep_up(self._database, portions=min(2 * count, SEARCH_PORTIONS_MAX))
+        return count
 
 
 def keep_up(database: Database, *, portions: int | None = None) -> None:
