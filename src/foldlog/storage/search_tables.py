@@ -115,7 +115,7 @@ def make_temporary() -> sqlite3.Connection:
 def position(connection: sqlite3.Connection) -> int:
     """The position through which events are in the index."""
     row = connection.execute("SELECT position FROM search_state").fetchone()
-    return 0 if row is None else int(row[0])
+    return row[0] if row is not None and isinstance(row[0], int) else 0  # damaged: as if nothing were in it
 
 
 def last_position(connection: sqlite3.Connection) -> int:
