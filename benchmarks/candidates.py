@@ -5,6 +5,7 @@ Other libraries' writers are in `benchmarks.peers`; coroutines are in `benchmark
 
 import itertools
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,7 @@ def updating(session: foldlog.Session, seed: int) -> Op:
 def durability_of(store: foldlog.Store) -> str:
     """As the store's own writer connection says."""
     with store.database.write() as connection:
+        assert isinstance(connection, sqlite3.Connection)
         return floor.durability(connection)
 
 

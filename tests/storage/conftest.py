@@ -11,7 +11,7 @@ from foldlog.core.parts import split
 from foldlog.core.refs import Ref, hash_name
 from foldlog.storage import migrate, sqlite
 from foldlog.storage.journal import Stamped, Stream
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import SqliteDatabase as Database
 
 AT = "2026-11-22T06:41:10.344131Z"
 

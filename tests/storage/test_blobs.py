@@ -20,8 +20,9 @@ from foldlog.core.refs import Ref
 from foldlog.storage import blobs
 from foldlog.storage.blob_check import check_pieces
 from foldlog.storage.blobs import Reader
+from foldlog.storage.driver import driver_of
 from foldlog.storage.journal import append
-from foldlog.storage.sqlite import Database, driver_of
+from foldlog.storage.sqlite import SqliteDatabase as Database
 
 Put = Callable[[Any], Ref]
 

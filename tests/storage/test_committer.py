@@ -21,7 +21,7 @@ from foldlog.core.refs import Ref
 from foldlog.storage import journal
 from foldlog.storage.committer import Append, Committer
 from foldlog.storage.journal import Stamped, Stream
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import SqliteDatabase as Database
 
 WAIT_S = 30
 

@@ -17,7 +17,7 @@ import pytest
 from foldlog.core.errors import StoreBusyError, StoreError
 from foldlog.storage import event_feed, journal
 from foldlog.storage.gate import Gate
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import SqliteDatabase as Database
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ INTERRUPTED = """
 import fcntl, os, random, signal, sqlite3, sys, threading, time
 from pathlib import Path
 from foldlog.storage import lease, migrate, sqlite
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import SqliteDatabase as Database
 
 class Interrupted(BaseException):
     pass

@@ -21,7 +21,7 @@ from foldlog.core.errors import (
 )
 from foldlog.storage import blobs, event_feed, journal
 from foldlog.storage.journal import Stream, append
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import SqliteDatabase as Database
 
 
 def count(database: Database, table: str = "events") -> int:
@@ -245,6 +245,7 @@ class _FailingDisk:
     def __init__(self, database: Database, at: str, code: int) -> None:
         self._database, self._at, self._code = database, at, code
         self.marks = database.marks
+        self.resumed_count = 0
 
     def run(self, work: Any, *arguments: Any) -> None:
         with self._database.write() as connection:

@@ -12,7 +12,8 @@ import pytest
 from foldlog.storage import journal, marks, migrate
 from foldlog.storage.journal import Stream
 from foldlog.storage.marks import Lost
-from foldlog.storage.sqlite import Database, create
+from foldlog.storage.sqlite import SqliteDatabase as Database
+from foldlog.storage.sqlite import create
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from foldlog.core.errors import UpgradeError
 from foldlog.storage import event_feed, migrate, sqlite
 from foldlog.storage.schema import APPLICATION_ID, REVISION, SCHEMA_NUMBER, durable, projection
 from foldlog.storage.sql_views import SQL_VIEWS
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import SqliteDatabase as Database
 
 
 def config() -> Config:

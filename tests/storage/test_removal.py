@@ -11,7 +11,8 @@ from foldlog.core.errors import UnknownSessionError
 from foldlog.core.parts import split
 from foldlog.core.refs import Ref, hash_name
 from foldlog.storage import blob_check, blobs, journal, removal
-from foldlog.storage.sqlite import Database, driver_of
+from foldlog.storage.driver import driver_of
+from foldlog.storage.sqlite import SqliteDatabase as Database
 
 
 def ref(value: Any) -> Ref:

@@ -7,7 +7,7 @@ import pytest
 
 from foldlog.storage import schema
 from foldlog.storage.sql_views import SQL_VIEWS
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import SqliteDatabase as Database
 
 
 @pytest.fixture

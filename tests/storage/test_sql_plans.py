@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from foldlog.storage.schema import projection
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import SqliteDatabase as Database
 
 # What people filter by, and the index that finds it. Within a session any index that begins with it will do.
 FILTERED = {

@@ -13,8 +13,10 @@ import pytest
 from foldlog.core.errors import FoldlogError, NotAStoreError, StoreBusyError, StoreClosedError, StoreError
 from foldlog.storage import event_feed, journal, migrate
 from foldlog.storage import sqlite as sqlite_module
+from foldlog.storage.driver import driver_of
 from foldlog.storage.schema import APPLICATION_ID, SCHEMA_NUMBER
-from foldlog.storage.sqlite import Database, check_file, create, driver_of, probe
+from foldlog.storage.sqlite import SqliteDatabase as Database
+from foldlog.storage.sqlite import check_file, create, probe
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> Any:

@@ -9,7 +9,7 @@ from foldlog.core.codec import decode
 from foldlog.core.columns import row_columns, session_columns, tree_columns
 from foldlog.core.rows import Entry
 from foldlog.storage import schema, tables
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import SqliteDatabase as Database
 
 
 def row(kind: str, seq: int, /, session_id: str = "demo", **fields: Any) -> dict[str, Any]:

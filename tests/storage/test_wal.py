@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from foldlog.storage import journal, wal
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import SqliteDatabase as Database
 
 MIB = 1024 * 1024
 

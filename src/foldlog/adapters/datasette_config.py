@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from foldlog.storage.described import COLUMNS, TABLES
 from foldlog.storage.sql_views import SQL_VIEWS
+from foldlog.storage.sqlite import sqlite_of
 from foldlog.store.store import Store
 
 Config = dict[str, Any]
@@ -144,7 +145,7 @@ def configuration(store: Store) -> Config:
         "checkpoint; the table events is committed data, always.",
         "settings": dict(_SETTINGS),
         "databases": {
-            store.path.stem: {
+            sqlite_of(store.database, "Datasette").path.stem: {
                 "description": "Prefer the views: they change least.",
                 "tables": _tables(store),
                 "queries": {name: {**query, "sql": query["sql"].strip()} for name, query in _QUERIES.items()},

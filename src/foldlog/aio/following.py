@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 
 from foldlog.aio.workers import Workers, paged
 from foldlog.core.errors import StoreClosedError
-from foldlog.storage.sqlite import Database
+from foldlog.storage.database import Database
 from foldlog.store import feed
 from foldlog.store.feed import RecordedEvent
 

@@ -86,7 +86,7 @@ class Store(Handle):
 
     def __init__(self, store: synchronous_store.Store, workers: Workers) -> None:
         self.sync = store
-        self.path = store.path
+        self.path, self.url = store.path, store.url
         self.workers = workers
         self.commits = Commits(store.committer)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -101,7 +101,7 @@ class Store(Handle):
         return self.sync.config
 
     def __repr__(self) -> str:
-        return f"<Store {str(self.path)!r}, for asyncio>"
+        return f"<Store {self.url!r}, for asyncio>"
 
     # What sessions need.
 
@@ -123,7 +123,7 @@ class Store(Handle):
             self.sync.database.check_open()
         if self._loop is not None and self._loop.is_running():
             raise StoreError(
-                f"{self.path} is used by another event loop",
+                f"{self.url} is used by another event loop",
                 hint="use it from one loop, open it again in the other, or use store.sync in a thread",
             )
         self._loop = loop

@@ -33,7 +33,7 @@ def datasette_config(store_path: Path, output: Path | None, *, as_json: bool) ->
     from foldlog.storage.files import write_file  # noqa: PLC0415
 
     with arguments.open_to_read(store_path) as store:
-        if output is not None and output.exists() and output.samefile(store.path):
+        if output is not None and output.exists() and store.path and output.samefile(store.path):
             raise click.UsageError("--output is the store itself: give another file")
         text = json.dumps(made.configuration(store), indent=2) + "\n"
     commands = made.commands(store_path, output or Path("datasette.json"))

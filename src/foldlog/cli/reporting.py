@@ -81,7 +81,7 @@ def as_csv(store_path: Path, name: str, session: str | None, output: Path | None
         if output is None:
             _print(chunks)
             return
-        write_file(output, (chunk.encode() for chunk in chunks), store.path.stat().st_mode & 0o666)
+        write_file(output, (chunk.encode() for chunk in chunks), store.database.file_mode)
     click.echo(shown(str(output)))
 
 

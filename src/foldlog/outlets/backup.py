@@ -10,9 +10,10 @@ import sqlite3
 from pathlib import Path
 
 from foldlog.core.errors import AlreadyExistsError, StoreError
+from foldlog.storage.database import Database
 from foldlog.storage.faults import translated
 from foldlog.storage.files import make_private, sync_folder
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import sqlite_of
 
 
 def backup(database: Database, path: Path) -> None:
@@ -22,7 +23,7 @@ def backup(database: Database, path: Path) -> None:
     if os.path.lexists(path):
         raise AlreadyExistsError(f"{path} is there already", hint="choose a new name: a backup replaces nothing")
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
-    source = database.new_reader()
+    source = sqlite_of(database, "backup").new_reader()
     try:
         with translated(f"backing up to {path}"):
             make_private(fresh)
@@ -34,7 +35,7 @@ def backup(database: Database, path: Path) -> None:
                 copy.close()
         if found != "ok":
             raise StoreError(
-                f"the copy of {database.path} is damaged: {found}", hint="run `foldlog verify` on the store"
+                f"the copy of {database.name} is damaged: {found}", hint="run `foldlog verify` on the store"
             )
         descriptor = os.open(fresh, os.O_RDONLY)
         try:

@@ -26,9 +26,10 @@ from foldlog.core.errors import (
 from foldlog.core.ids import check_session_id
 from foldlog.core.limits import REASON_CHARS_MAX
 from foldlog.storage import journal, lease, removal
+from foldlog.storage.database import Database
+from foldlog.storage.driver import Driver, driver_of
 from foldlog.storage.faults import is_uncertain, translate
 from foldlog.storage.schema import DELETED_PREFIX, STORE_STREAM
-from foldlog.storage.sqlite import Database, driver_of
 
 if TYPE_CHECKING:
     from foldlog.store.store import Store
@@ -74,7 +75,7 @@ def delete(
     journal.find_stream(database, session_id)
     holder = lease.holder_now(format_time(store.config.clock()))
     # Held to the end: until then nobody begins a session of this id, whose files could be taken for the old ones.
-    top = lease.acquire(lease.folder_of(database.path), session_id, holder)
+    top = database.acquire(session_id, holder)
     try:
         with database.write() as connection, _told(session_id), _unchecked(connection):
             bytes_before = removal.file_bytes(connection)
@@ -114,7 +115,7 @@ def _told(session_id: str) -> Iterator[None]:
 
 
 @contextmanager
-def _unchecked(connection: sqlite3.Connection) -> Iterator[None]:
+def _unchecked(connection: Driver) -> Iterator[None]:
     """Foreign keys off, as `removal.remove` asks for; and what is deleted is overwritten in the file."""
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("PRAGMA secure_delete = ON")
@@ -127,7 +128,7 @@ def _unchecked(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _carry_out(
     store: "Store",
-    connection: sqlite3.Connection,
+    connection: Driver,
     session_id: str,
     reason: str | None,
     despite_descendants: bool,
@@ -138,7 +139,7 @@ def _carry_out(
         doomed = _find(connection, session_id, despite_descendants)
         # Nobody can commit now. Who opens one of them from here on finds it gone at the first write.
         for one in doomed.session_ids[1:]:
-            lease.acquire(lease.folder_of(store.path), one, holder).release()
+            store.database.acquire(one, holder).release()
         deletion = _deletion(doomed, reason)
         payload = encode(_payload(doomed, deletion, holder), what=EVENT_TYPE)
         recorded = removal.record(connection, EVENT_TYPE, holder["since"], payload.data)
@@ -151,7 +152,7 @@ def _carry_out(
     return replace(deletion, position=recorded.position, at=recorded.at)
 
 
-def _find(connection: sqlite3.Connection, session_id: str, despite_descendants: bool) -> removal.Doomed:
+def _find(connection: Driver, session_id: str, despite_descendants: bool) -> removal.Doomed:
     doomed = removal.find(connection, session_id)
     descendants = () if despite_descendants else _descendants(connection, set(doomed.session_ids))
     if descendants:
@@ -164,7 +165,7 @@ def _find(connection: sqlite3.Connection, session_id: str, despite_descendants: 
     return doomed
 
 
-def _descendants(connection: sqlite3.Connection, session_ids: set[str]) -> tuple[str, ...]:
+def _descendants(connection: Driver, session_ids: set[str]) -> tuple[str, ...]:
     """The kept sessions that say they go on from one of these."""
     found = []
     for one, data in connection.execute("SELECT session_id, data FROM sessions ORDER BY created_at, session_id"):
@@ -271,7 +272,7 @@ def check(database: Database) -> Iterator[tuple[int | None, str]]:
         yield None, f"the deleted session of key {key} has left no stream: its key may be given again"
 
 
-def _check_store_stream(connection: sqlite3.Connection, recorded: set[int]) -> Iterator[tuple[int | None, str]]:
+def _check_store_stream(connection: Driver, recorded: set[int]) -> Iterator[tuple[int | None, str]]:
     sql = (
         "SELECT position, event_id, type, at, data, digest, chain FROM events "
         "WHERE session_key = (SELECT session_key FROM streams WHERE id = ?) ORDER BY event_id"

@@ -54,7 +54,7 @@ def export(store: "Store", directory: Path, session_id: str | None = None) -> li
     written = [path for one in names for path in _Export(store, directory, one).write()]
     if len(names) < len(wanted):
         raise CorruptJournalError(
-            f"{store.path}: {len(wanted) - len(names)} of its sessions have ids that are none, and were not written",
+            f"{store.database.name}: {len(wanted) - len(names)} of its sessions have ids that are none, and were not written",
             hint="the others were; run `foldlog verify` on the store",
         )
     return written
@@ -144,7 +144,7 @@ class _Export:
         self._session_id = session_id
         self._blobs = Reader(store.database)
         self._unsure: set[Path] = set()  # folders whose names were found and not given: durable, or not yet
-        self._mode = store.path.stat().st_mode & 0o666
+        self._mode = store.database.file_mode
         self._folder_mode = self._mode | (self._mode & 0o444) >> 2
         self._above: list[Path] = []  # of folders that were there
         self._folder = self._make_folders(directory)

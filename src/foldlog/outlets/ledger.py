@@ -5,7 +5,6 @@ session, so its memory does not grow with the journal. What events mean is looke
 (`foldlog.outlets.verify_tables`); what is done about a fault is repair's business.
 """
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -15,7 +14,8 @@ from foldlog.core.codec import decode
 from foldlog.core.errors import FoldlogError
 from foldlog.storage import quarantine
 from foldlog.storage.damage import fetch
-from foldlog.storage.rows_left import Lost, walk
+from foldlog.storage.driver import Driver, sql_of
+from foldlog.storage.rows_left import Lost
 
 COLUMNS: Final = "session_key, event_id, type, at, data, digest, chain, idempotency_key"
 
@@ -199,13 +199,13 @@ class Journal:
 
 
 def read_journal(
-    connection: sqlite3.Connection, *, each: Callable[[Row, bool], None] | None = None, saw: Callable[[int], None]
+    connection: Driver, *, each: Callable[[Row, bool], None] | None = None, saw: Callable[[int], None]
 ) -> Journal:
     """Look at every event of a store; `saw` hears how many rows were, `each` every row and whether it may stand."""
     found = Journal()
     noted = _read_notes(connection)
     found.names = read_names(connection)
-    for page in walk(connection, "events", COLUMNS):
+    for page in sql_of(connection).walk(connection, "events", COLUMNS):
         if isinstance(page, Lost):
             found.lost.append(page)
             found.last_position = max(found.last_position, page.last or page.first)
@@ -238,7 +238,7 @@ def read_journal(
     return found
 
 
-def _lose_rest(connection: sqlite3.Connection, key: int, ledger: Ledger, last_position: int) -> None:
+def _lose_rest(connection: Driver, key: int, ledger: Ledger, last_position: int) -> None:
     """What the index knows of a session's events behind the last that could be read."""
     rows, _ = fetch(
         connection,
@@ -250,22 +250,22 @@ def _lose_rest(connection: sqlite3.Connection, key: int, ledger: Ledger, last_po
             ledger.lose(event_id, position)
 
 
-def read_names(connection: sqlite3.Connection) -> dict[int, Any]:
+def read_names(connection: Driver) -> dict[int, Any]:
     """The id of each session by its key, as far as they can be read; not those of streams that are no sessions."""
     return {key: name for key, name in _read_streams(connection).items() if quarantine.is_session(name)}
 
 
-def _read_streams(connection: sqlite3.Connection) -> dict[int, Any]:
+def _read_streams(connection: Driver) -> dict[int, Any]:
     found: dict[int, Any] = {}
-    for page in walk(connection, "streams", "id"):
+    for page in sql_of(connection).walk(connection, "streams", "id"):
         if not isinstance(page, Lost):
             found |= dict(page)
     return found
 
 
-def _read_notes(connection: sqlite3.Connection) -> dict[int, frozenset[int]]:
+def _read_notes(connection: Driver) -> dict[int, frozenset[int]]:
     found: dict[int, set[int]] = {}
-    for page in walk(connection, "quarantine", "session_key, event_id"):
+    for page in sql_of(connection).walk(connection, "quarantine", "session_key, event_id"):
         if not isinstance(page, Lost):
             for _, key, event_id in page:
                 if type(event_id) is int and event_id > 0:

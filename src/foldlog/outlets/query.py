@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 from foldlog.core.errors import QueryError
 from foldlog.core.limits import QUERY_SECONDS_MAX
 from foldlog.outlets.query_bounds import Watch, bound, too_long
-from foldlog.storage.sqlite import Database
+from foldlog.storage.database import Database
+from foldlog.storage.sqlite import sqlite_of
 
 if TYPE_CHECKING:
     import sqlite_utils
@@ -26,7 +27,7 @@ def run(database: Database, sql: str, params: Any = (), *, timeout_s: float | No
         raise QueryError("timeout is a number of seconds", hint="pass a number, or leave it out")
     limit_s = QUERY_SECONDS_MAX if timeout_s is None else float(timeout_s)
     params = _checked(params)
-    connection = database.new_reader()
+    connection = sqlite_of(database, "this query").new_reader()
     watch = Watch(limit_s)
     try:
         bound(connection, watch)
@@ -162,7 +163,7 @@ def utils_database(database: Database) -> "sqlite_utils.Database":
 
     from foldlog.outlets import sql_functions  # noqa: PLC0415
 
-    connection = database.new_reader()
+    connection = sqlite_of(database, "sqlite_utils").new_reader()
     try:
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         found = sqlite_utils.Database(connection)

@@ -7,7 +7,6 @@ that is in `foldlog.storage.quarantine` and `foldlog.session.replaying`.
 """
 
 import contextlib
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -25,11 +24,11 @@ from foldlog.outlets.verify_file import check_file, is_of_index, wrong_triggers
 from foldlog.outlets.verify_tables import UNFOLDABLE, Folding
 from foldlog.session.replaying import collector_resting
 from foldlog.storage import lease, quarantine, tables
+from foldlog.storage.driver import Driver, driver_of
 from foldlog.storage.faults import DRIVER_ERRORS, translated
 from foldlog.storage.quarantine import Note
 from foldlog.storage.rows_left import lenient
 from foldlog.storage.schema import TRIGGERS
-from foldlog.storage.sqlite import driver_of
 from foldlog.store import searching
 from foldlog.store.upgrade import rebuild_tables
 
@@ -103,7 +102,9 @@ def repair(store: "Store", *, progress: Progress | None = None) -> Repairs:
         plan = _plan(store, saw)
         late = sorted(set(plan.changed_sessions()) - set(leased))
         if late:
-            raise StoreError(f"{store.path}: session {late[0]!r} was damaged meanwhile", hint="run the repair again")
+            raise StoreError(
+                f"{store.database.name}: session {late[0]!r} was damaged meanwhile", hint="run the repair again"
+            )
         repairs = _carry_out(store, plan, saw)
     searching.keep_up(store.database)
     repairs.report = verify(store, progress=progress)
@@ -116,7 +117,7 @@ def _refuse_damaged_file(store: "Store") -> None:
         for problem in check_file(reader, deep=True):
             if not is_of_index(problem):
                 raise CorruptJournalError(
-                    f"{store.path}: the file itself is damaged ({problem.what})",
+                    f"{store.database.name}: the file itself is damaged ({problem.what})",
                     hint="nothing was changed; restore a backup, or save what can be read into a new file: "
                     "foldlog.salvage(path, new), `foldlog repair STORE --into NEW`",
                 )
@@ -130,7 +131,7 @@ def _leases(store: "Store", session_ids: Iterable[str]) -> Iterator[None]:
     holder = lease.holder_now(format_time(store.config.clock()))
     with contextlib.ExitStack() as stack:
         for session_id in session_ids:
-            held = lease.acquire(lease.folder_of(store.path), session_id, holder)
+            held = store.database.acquire(session_id, holder)
             stack.callback(held.release)
         yield
 
@@ -138,14 +139,14 @@ def _leases(store: "Store", session_ids: Iterable[str]) -> Iterator[None]:
 def _plan(store: "Store", saw: Progress) -> _Plan:
     reader = store.database.new_reader()
     try:
-        with translated(f"repairing {store.path}"):
+        with translated(f"repairing {store.database.name}"):
             found = read_journal(lenient(reader), saw=lambda count: saw(count, count))
             return plan_for(reader, found, format_time(store.config.clock()))
     finally:
         reader.close()
 
 
-def plan_for(connection: sqlite3.Connection, found: Journal, now: str) -> _Plan:
+def plan_for(connection: Driver, found: Journal, now: str) -> _Plan:
     """What must be done for a journal to be whole but for what is set apart."""
     plan = _Plan()
     for key in found.names.keys() | set(found.nameless()):
@@ -171,7 +172,7 @@ def plan_for(connection: sqlite3.Connection, found: Journal, now: str) -> _Plan:
     return plan
 
 
-def _lose_tail(connection: sqlite3.Connection, session_id: str, ledger: Ledger) -> None:
+def _lose_tail(connection: Driver, session_id: str, ledger: Ledger) -> None:
     """Take the events that the tables have seen and the journal no longer has: their ids are not given again."""
     sql = "SELECT checkpoint_event_id, folded FROM sessions WHERE session_id = ?"
     try:
@@ -192,7 +193,7 @@ def _notes(fault: Fault, now: str) -> Iterator[Note]:
 
 def _carry_out(store: "Store", plan: _Plan, saw: Progress) -> Repairs:
     repairs = Repairs()
-    with translated(f"repairing {store.path}"), store.database.transaction() as connection:
+    with translated(f"repairing {store.database.name}"), store.database.transaction() as connection:
         driver = driver_of(connection)
         repairs.changes += _mend_schema(driver)
         for key, session_id in plan.names.items():
@@ -214,7 +215,7 @@ def _carry_out(store: "Store", plan: _Plan, saw: Progress) -> Repairs:
     return repairs
 
 
-def _mend_schema(driver: sqlite3.Connection) -> list[str]:
+def _mend_schema(driver: Driver) -> list[str]:
     """Put triggers back and make the indexes anew."""
     stored = {
         (kind, name): sql for kind, name, sql in driver.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()

@@ -6,7 +6,6 @@ sees it, the schema), `ledger` (digests, the chain, ids), `verify_tables` (foldi
 `verify_search`, `verify_blobs` and `verify_export`.
 """
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +22,13 @@ from foldlog.outlets.verify_file import check_file, check_schema
 from foldlog.outlets.verify_search import check_strays, check_texts
 from foldlog.outlets.verify_tables import Folding, check_session
 from foldlog.session.replaying import collector_resting
-from foldlog.storage import marks, rows_left, tables
+from foldlog.storage import rows_left, tables
 from foldlog.storage.blobs import Reader
 from foldlog.storage.damage import fetch
+from foldlog.storage.driver import Driver, sql_of
 from foldlog.storage.faults import DRIVER_ERRORS, translated
 from foldlog.storage.journal import StoredEvent
-from foldlog.storage.rows_left import Lost, lenient
+from foldlog.storage.rows_left import Lost
 
 if TYPE_CHECKING:
     from foldlog.store.store import Store
@@ -42,16 +42,14 @@ def verify(
     """Check a store; see `Store.verify`."""
     connection = store.database.new_reader()
     try:
-        with translated(f"verifying {store.path}"):
-            return _Verification(store, lenient(connection), progress, deep=deep).run(exported)
+        with translated(f"verifying {store.database.name}"):
+            return _Verification(store, rows_left.lenient(connection), progress, deep=deep).run(exported)
     finally:
         connection.close()
 
 
 class _Verification:
-    def __init__(
-        self, store: "Store", connection: sqlite3.Connection, progress: Progress | None, *, deep: bool
-    ) -> None:
+    def __init__(self, store: "Store", connection: Driver, progress: Progress | None, *, deep: bool) -> None:
         self._store = store
         self._connection = connection
         self._report = Report()
@@ -103,13 +101,14 @@ class _Verification:
         hint = "restore a backup, or go on without them: open_session(id) notes them"
         problems = []
         try:
-            for lost in marks.lost(self._store.database):
+            for lost in self._store.database.lost():
                 if lost.session_key in found.names:
                     what = f"events {lost.head + 1} to {lost.mark} were committed and are gone"
                     problems.append(Problem(None, str(found.names[lost.session_key]), what, hint))
                 elif lost.session_id is None and lost.session_key not in found.ledgers:
                     what = f"events 1 to {lost.mark}, all of session {lost.session_key}, were committed and are gone"
-                    without = f"restore a backup; {marks.path_of(self._store.path).name} is what tells of it: remove it"
+                    tells = f"{self._store.database.short_name}-marks"
+                    without = f"restore a backup; {tells} is what tells of it: remove it"
                     problems.append(Problem(None, None, what, f"{without} to go on without"))
         except (FoldlogError, *DRIVER_ERRORS) as error:
             problems.append(Problem(None, None, f"the high-water marks cannot be compared: {error}", SAVE))
@@ -178,7 +177,7 @@ def _journal_problems(found: Journal) -> Iterator[Problem]:
         yield Problem(None, None, f"{what}{name}", REPAIR if name else SAVE)
 
 
-def _ledger_problems(connection: sqlite3.Connection, ledger: Ledger, session_id: object) -> Iterator[Problem]:
+def _ledger_problems(connection: Driver, ledger: Ledger, session_id: object) -> Iterator[Problem]:
     shown = session_id if isinstance(session_id, str) else repr(session_id)
     for position, what in ledger.misplaced:
         yield Problem(position, shown, what, SAVE)
@@ -203,8 +202,8 @@ def _ledger_problems(connection: sqlite3.Connection, ledger: Ledger, session_id:
         yield Problem(None, shown, f"the index that readers use {what}", "`foldlog repair STORE` makes it anew")
 
 
-def _set_apart(connection: sqlite3.Connection, found: Journal) -> Iterator[SetApart]:
-    for page in rows_left.walk(connection, "quarantine", "session_key, event_id, position, what, at"):
+def _set_apart(connection: Driver, found: Journal) -> Iterator[SetApart]:
+    for page in sql_of(connection).walk(connection, "quarantine", "session_key, event_id, position, what, at"):
         if isinstance(page, Lost):
             continue
         for _, key, event_id, position, what, at in page:
@@ -212,7 +211,7 @@ def _set_apart(connection: sqlite3.Connection, found: Journal) -> Iterator[SetAp
                 yield SetApart(str(found.names[key]), event_id, position, str(what), str(at))
 
 
-def _foreign_rows(connection: sqlite3.Connection, store: "Store", found: Journal) -> Iterator[Problem]:
+def _foreign_rows(connection: Driver, store: "Store", found: Journal) -> Iterator[Problem]:
     """Rows of tables whose session is not in the journal."""
     known = set(found.names.values())
     for table in tables.table_names():
@@ -224,7 +223,7 @@ def _foreign_rows(connection: sqlite3.Connection, store: "Store", found: Journal
                 yield Problem(None, None, what, REBUILD)
 
 
-def _names(connection: sqlite3.Connection, sql: str) -> list[str]:
+def _names(connection: Driver, sql: str) -> list[str]:
     """The different values of a column, by seeking from each to the next."""
     found: list[str] = []
     after = ""
@@ -245,6 +244,6 @@ def _is_known(store: "Store", session_id: str) -> bool:
     return row is not None
 
 
-def _is_there(connection: sqlite3.Connection, key: int, session_id: object) -> bool:
+def _is_there(connection: Driver, key: int, session_id: object) -> bool:
     rows, error = fetch(connection, "SELECT id FROM streams WHERE session_key = ?", (key,))
     return error is not None or (bool(rows) and rows[0][0] == session_id)

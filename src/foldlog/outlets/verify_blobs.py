@@ -4,7 +4,6 @@ An event and the blobs it refers to are one transaction, so what was there when 
 referred to by an event read later, or by nothing. What blobs are made of is `foldlog.storage.blob_check`'s.
 """
 
-import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +15,7 @@ from foldlog.outlets.export import refs_in
 from foldlog.outlets.findings import SAVE, Problem
 from foldlog.storage.blob_check import blob_rows, check_pieces
 from foldlog.storage.blobs import Reader
+from foldlog.storage.driver import Driver
 from foldlog.storage.rows_left import Lost
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _LOST: Final = "restore a backup; the event that refers to it can still be read"
 class Blobs:
     """All blobs of a store, each looked at once."""
 
-    def __init__(self, store: "Store", connection: sqlite3.Connection) -> None:
+    def __init__(self, store: "Store", connection: Driver) -> None:
         self._connection = connection
         self._reader = Reader(store.database)
         self._lost: list[Lost] = []

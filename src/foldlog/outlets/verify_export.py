@@ -28,7 +28,7 @@ from foldlog.outlets.export import refs_in
 from foldlog.outlets.findings import Problem, Report
 from foldlog.session import checkpoint
 from foldlog.session.events import event_of
-from foldlog.storage import event_feed, journal, lease, lease_files, stream_pages
+from foldlog.storage import event_feed, journal, stream_pages
 from foldlog.storage.journal import Stream
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ def check_exported(store: "Store", directory: Path, report: Report) -> None:
     """Hold every session's files in a folder to the journal."""
     nodes: dict[str, Node] = {}
     complete: set[str] = set()
-    held = {found.path for found in lease_files.read(lease.folder_of(store.path)) if found.is_held is not False}
-    for session_id in journal.stream_ids(store.database):
+    session_ids = journal.stream_ids(store.database)
+    held = store.database.leased(session_ids)
+    for session_id in session_ids:
         folder = folder_of(directory, session_id)
         if not os.path.lexists(folder):
             continue
         report.exported_count += 1
-        is_held = lease.path_of(lease.folder_of(store.path), session_id) in held
-        check = _Session(store, folder, session_id, is_held=is_held)
+        check = _Session(store, folder, session_id, is_held=session_id in held)
         try:
             report.problems += check.check()
         except FoldlogError as error:

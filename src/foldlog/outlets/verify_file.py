@@ -8,10 +8,11 @@ import sqlite3
 from collections.abc import Iterator
 
 from foldlog.outlets.findings import SAVE, Problem
+from foldlog.storage.driver import Driver
 from foldlog.storage.faults import DRIVER_ERRORS
-from foldlog.storage.migrate import view_statements
 from foldlog.storage.schema import APPLICATION_ID, SCHEMA_NUMBER, TRIGGERS, durable, projection, search
 from foldlog.storage.sql_views import SQL_VIEWS
+from foldlog.storage.sqlite_sql import view_statements
 
 _LINES_MAX = 100
 _ANEW = "`foldlog repair STORE` makes it anew"
@@ -19,8 +20,10 @@ _ANEW = "`foldlog repair STORE` makes it anew"
 _OF_INDEXES = ("missing from index", "wrong # of entries in index", "non-unique entry in index")
 
 
-def check_file(connection: sqlite3.Connection, *, deep: bool) -> Iterator[Problem]:
-    """What SQLite finds wrong with the file."""
+def check_file(connection: Driver, *, deep: bool) -> Iterator[Problem]:
+    """What SQLite finds wrong with the file; a server checks its own."""
+    if not isinstance(connection, sqlite3.Connection):
+        return
     try:
         for (line,) in connection.execute(f"PRAGMA {'integrity' if deep else 'quick'}_check({_LINES_MAX})"):
             if line != "ok":
@@ -42,8 +45,10 @@ def _one_line(text: object) -> str:
     return "; ".join(str(text).splitlines())
 
 
-def check_schema(connection: sqlite3.Connection) -> Iterator[Problem]:
+def check_schema(connection: Driver) -> Iterator[Problem]:
     """What differs between the file's schema and ours; an application may have added to it."""
+    if not isinstance(connection, sqlite3.Connection):
+        return
     try:
         yield from _check_schema(connection)
     except (*DRIVER_ERRORS, MemoryError) as error:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from foldlog.core.searchable import FIELDS, TYPES
 from foldlog.outlets.findings import Problem
 from foldlog.storage import blobs, search_tables
+from foldlog.storage.database import Database
+from foldlog.storage.driver import driver_of
 from foldlog.storage.faults import translated
 from foldlog.storage.search_tables import Entry
-from foldlog.storage.sqlite import Database, driver_of
 from foldlog.store import searching
 
 _HINT = "the journal is whole; `foldlog repair STORE` makes the index anew from it"

@@ -5,7 +5,6 @@ with the fold as of the event they stand at, so a writer at work changes nothing
 chain are `foldlog.outlets.ledger`'s.
 """
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +20,7 @@ from foldlog.session.events import event_of
 from foldlog.session.replaying import begin_without, end_without
 from foldlog.storage import tables
 from foldlog.storage.damage import fetch
+from foldlog.storage.driver import Driver
 from foldlog.storage.journal import StoredEvent
 from foldlog.storage.rows_left import PAGE_ROWS
 
@@ -39,7 +39,7 @@ _NAMED_MAX: Final = 5
 
 
 def read_events(
-    connection: sqlite3.Connection, ledger: Ledger, session_id: str, *, after: int = 0, through: int | None = None
+    connection: Driver, ledger: Ledger, session_id: str, *, after: int = 0, through: int | None = None
 ) -> Iterator[StoredEvent | Fault]:
     """A session's rows in order of event id, past what cannot be read."""
     last = ledger.last_id if through is None else through
@@ -67,7 +67,7 @@ def _stored(row: tuple[Any, ...], session_id: str) -> StoredEvent:
 class Folding:
     """One session's journal, folded past the events that are set apart or are no longer what they were."""
 
-    def __init__(self, connection: sqlite3.Connection, ledger: Ledger, session_id: str) -> None:
+    def __init__(self, connection: Driver, ledger: Ledger, session_id: str) -> None:
         self.view = View()
         self.faults: list[Fault] = []
         self.wrongly_noted: list[int] = []

@@ -5,7 +5,6 @@ data flows the other way: it reads their rows when it is asked for them (`foldlo
 """
 
 import contextlib
-import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -27,9 +26,10 @@ from foldlog.core.view import View
 from foldlog.session.replaying import fold_on
 from foldlog.session.stored_rows import StoredRows, told_of_damage
 from foldlog.storage import journal, tables
+from foldlog.storage.database import Database
+from foldlog.storage.driver import Driver
 from foldlog.storage.faults import translated
 from foldlog.storage.journal import Head, Stream
-from foldlog.storage.sqlite import Database
 
 
 class Prepared(NamedTuple):
@@ -61,7 +61,7 @@ def save(database: Database, stream: Stream, prepared: Prepared, last_event_id: 
         database.run(_save, stream, prepared, last_event_id)
 
 
-def _save(connection: sqlite3.Connection, stream: Stream, prepared: Prepared, last_event_id: Callable[[], int]) -> None:
+def _save(connection: Driver, stream: Stream, prepared: Prepared, last_event_id: Callable[[], int]) -> None:
     try:
         connection.execute("BEGIN IMMEDIATE")
         # The tables of a handle that was pushed aside would go back behind the new writer's.
@@ -74,7 +74,7 @@ def _save(connection: sqlite3.Connection, stream: Stream, prepared: Prepared, la
         raise
 
 
-def write(connection: sqlite3.Connection, session_id: str, prepared: Prepared) -> None:
+def write(connection: Driver, session_id: str, prepared: Prepared) -> None:
     """Write what was prepared, inside the caller's transaction."""
     if prepared.changed.messages_replaced:
         tables.forget_messages(connection, session_id)

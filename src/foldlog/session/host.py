@@ -5,7 +5,7 @@ from typing import Any, Protocol
 from foldlog.core.view import View
 from foldlog.session.config import Config
 from foldlog.storage.committer import Committer
-from foldlog.storage.sqlite import Database
+from foldlog.storage.database import Database
 
 
 class Host(Protocol):

@@ -8,7 +8,6 @@ under the view's lock, in whatever thread. Whose turn it is to add to the line i
 
 import contextlib
 import copy
-import sqlite3
 from collections.abc import Callable
 
 from foldlog.core.chain import digest_of, first_chain, next_chain
@@ -23,6 +22,7 @@ from foldlog.session.host import Host
 from foldlog.session.pending import Pending, PendingEvent
 from foldlog.storage import journal
 from foldlog.storage.committer import Append
+from foldlog.storage.driver import Driver
 from foldlog.storage.journal import Head, Stamped, Stream
 
 
@@ -38,7 +38,7 @@ class LineAppend(Append):
         line: "Line",
         events: list[PendingEvent],
         joined: "Line | None" = None,
-        also: Callable[[sqlite3.Connection], None] | None = None,
+        also: Callable[[Driver], None] | None = None,
     ) -> None:
         stamped = [pending.stamped for pending in events]
         if joined is not None:
@@ -165,7 +165,7 @@ class Line(Handle):
 
     # Committing.
 
-    def _submit(self, joined: "Line | None", also: Callable[[sqlite3.Connection], None] | None) -> LineAppend | None:
+    def _submit(self, joined: "Line | None", also: Callable[[Driver], None] | None) -> LineAppend | None:
         """Queue what was recorded; None where nothing was, and nothing relied on that is still on its way."""
         if self.database.is_inherited:  # forked meanwhile: no lock may be touched
             self.database.check_open()

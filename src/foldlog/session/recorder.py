@@ -7,7 +7,6 @@ business (`foldlog.session.verbs`), how they are stored the journal's.
 """
 
 import re
-import sqlite3
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -32,10 +31,11 @@ from foldlog.session.events import event_of
 from foldlog.session.host import Host
 from foldlog.session.line import Line, LineAppend
 from foldlog.session.scrubbing import scrubbed_event
-from foldlog.storage import journal, wal
+from foldlog.storage import journal
+from foldlog.storage.database import Lease
+from foldlog.storage.driver import Driver
 from foldlog.storage.faults import is_uncertain
 from foldlog.storage.journal import Head, Stream
-from foldlog.storage.lease import Lease
 
 _RESERVED = frozenset({"id", "type", "at"})
 _KEY = re.compile(rf"[ -~]{{1,{IDEMPOTENCY_KEY_CHARS_MAX}}}")
@@ -52,7 +52,7 @@ class _Extras:
     def __init__(self) -> None:
         self.after: list[Callable[[], None]] = []
         self.joined: Line | None = None
-        self.also: Callable[[sqlite3.Connection], None] | None = None
+        self.also: Callable[[Driver], None] | None = None
 
 
 _NOTHING: Final = _Extras()
@@ -342,7 +342,7 @@ class Recorder(Line):
         return event_of(stored) if stored is not None else None
 
     def commit_unseen(
-        self, tables_writer: Callable[[], Callable[[sqlite3.Connection], None]], parent: "Recorder | None" = None
+        self, tables_writer: Callable[[], Callable[[Driver], None]], parent: "Recorder | None" = None
     ) -> None:
         """Commit the first events of a session that nobody has seen yet, with its tables.
 
@@ -386,8 +386,7 @@ class Recorder(Line):
                 )
             self.drain()
             if self._uncertain is not None and is_uncertain(self._uncertain.__cause__):
-                with self.database.transaction() as connection:
-                    wal.settle(connection)
+                self.database.settle()
             view, head = load()
             self._look_at(view)
             self._stand_at(head)

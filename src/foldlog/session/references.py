@@ -7,7 +7,7 @@ from foldlog.core.errors import InvalidEventError
 from foldlog.core.ids import is_hash
 from foldlog.core.refs import Ref, copy_value, hash_name
 from foldlog.storage import blobs
-from foldlog.storage.sqlite import Database
+from foldlog.storage.database import Database
 
 
 def read(database: Database, ref: dict[str, Any]) -> Any:

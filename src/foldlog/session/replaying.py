@@ -6,7 +6,6 @@ them. What events mean is in `foldlog.core.fold`.
 """
 
 import gc
-import sqlite3
 import threading
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
@@ -22,8 +21,9 @@ from foldlog.session.events import event_of
 from foldlog.session.lineage import session_row
 from foldlog.storage import quarantine, stream_pages
 from foldlog.storage.damage import damaged
+from foldlog.storage.database import Database
+from foldlog.storage.driver import Driver
 from foldlog.storage.journal import StoredEvent, Stream
-from foldlog.storage.sqlite import Database
 
 _lock = threading.Lock()
 _resting = 0
@@ -59,7 +59,7 @@ def fold_on(database: Database, stream: Stream, view: View, *, through: int | No
     return _fold_pages(pages, stream, view, without, through)
 
 
-def fold_on_connection(connection: sqlite3.Connection, stream: Stream) -> View:
+def fold_on_connection(connection: Driver, stream: Stream) -> View:
     """A session's view, folded from what a connection sees of its journal in its own transaction."""
     without = quarantine.event_ids(connection, stream.key)
     pages = stream_pages.read_on(connection, stream, without=without)

@@ -6,7 +6,6 @@ The verbs that add to it are in `foldlog.session.verbs`, the path of an event to
 
 import contextlib
 import json
-import sqlite3
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self
@@ -30,7 +29,8 @@ from foldlog.session.lineage import Source
 from foldlog.session.recorder import Recorder
 from foldlog.session.scopes import CallScope, TurnScope
 from foldlog.session.verbs import Verbs
-from foldlog.storage import journal, lease, marks
+from foldlog.storage import journal, lease
+from foldlog.storage.driver import Driver
 from foldlog.storage.journal import Stream
 
 # How often a writer that is pushed aside may be quicker than the one who does it.
@@ -99,7 +99,7 @@ class Session(Verbs):
             )
         host.database.check_writable()
         holder = lease.holder_now(row["created_at"])
-        held = lease.acquire(lease.folder_of(host.database.path), session_id, holder)
+        held = host.database.acquire(session_id, holder)
         session = cls(host, Recorder(host, Stream(session_id), held), json.dumps(holder))
         with session._released_on_error():
             if source is not None:
@@ -139,22 +139,21 @@ class Session(Verbs):
         stream = journal.find_stream(host.database, session_id)
         host.database.check_writable()
         holder = lease.holder_now(format_time(host.config.clock()))
-        folder = lease.folder_of(host.database.path)
         overtaken: dict[str, Any] | None = None
         try:
-            held = lease.acquire(folder, session_id, holder)
+            held = host.database.acquire(session_id, holder)
         except SessionInUseError as error:
             if not take_over:
                 raise
             overtaken = error.holder
-            lease.push_aside(folder, session_id)
-            held = lease.acquire(folder, session_id, holder)
+            host.database.push_aside(session_id)
+            held = host.database.acquire(session_id, holder)
         session = cls(host, Recorder(host, stream, held), json.dumps(holder))
         with session._released_on_error(), lineage.without_handle():
             session._left_by = checkpoint.writer_of(host.database, session_id)
             crashed = session._left_by is not None or take_over
             for attempt in range(_TAKE_OVERS_MAX):
-                noted = marks.noted(host.database, stream)
+                noted = host.database.noted(stream)
                 session.reload()
                 lost = lineage.lost_events(session_id, session._recorder.event_id, noted, recover=recover)
                 try:
@@ -301,12 +300,12 @@ class Session(Verbs):
             raise
         self._checkpointed = standing
 
-    def _tables_writer(self) -> Callable[[sqlite3.Connection], None]:
+    def _tables_writer(self) -> Callable[[Driver], None]:
         """What writes the tables of a session that nobody has seen yet; may be run again."""
         prepared = checkpoint.prepare(self.id, self.view, writer=self._writer)
         above = parent_id(self.id)
 
-        def write(connection: sqlite3.Connection) -> None:
+        def write(connection: Driver) -> None:
             if above is not None:
                 journal.check_stream(connection, above)  # it may have been deleted since we looked
             checkpoint.write(connection, self.id, prepared)

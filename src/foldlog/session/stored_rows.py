@@ -21,8 +21,8 @@ from foldlog.core.ids import RowId
 from foldlog.core.rows import LINK_KINDS, ROLE_KEYS, Entry
 from foldlog.session.replaying import collector_resting
 from foldlog.storage import journal, tables
+from foldlog.storage.database import Database
 from foldlog.storage.journal import Stream
-from foldlog.storage.sqlite import Database
 
 _Found = TypeVar("_Found")
 

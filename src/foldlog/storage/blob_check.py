@@ -7,21 +7,21 @@ deleted session takes its pieces away. That a blob's value has the hash it is na
 """
 
 import hashlib
-import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from foldlog.core.parts import LIST, PART, Marker, cut, hash_text, markers
 from foldlog.storage.blobs import items_of, text_of
 from foldlog.storage.damage import fetch
-from foldlog.storage.rows_left import Lost, walk
+from foldlog.storage.driver import Driver, sql_of
+from foldlog.storage.rows_left import Lost
 
 _DAMAGE: Final = (ValueError, TypeError, KeyError)
 _TABLES: Final = {PART: "parts", LIST: "lists"}
 _NAMED_MAX: Final = 5
 
 
-def check_pieces(connection: sqlite3.Connection) -> Iterator[str]:
+def check_pieces(connection: Driver) -> Iterator[str]:
     """What is wrong with parts and lists, one line each."""
     found = _Pieces(connection)
     if found.damaged or found.unused:
@@ -42,7 +42,7 @@ def check_pieces(connection: sqlite3.Connection) -> Iterator[str]:
 class _Pieces:
     """One look at all pieces there are at one moment; those that are added later are left out."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Driver) -> None:
         self._connection = connection
         self._names: dict[Marker, bytes] = {}
         self._used: set[Marker] = set()
@@ -64,7 +64,7 @@ class _Pieces:
         self.unused = self._names.keys() - self._used if is_all_read else set()
 
     def _rows(self, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
-        for page in walk(self._connection, table, columns):
+        for page in sql_of(self._connection).walk(self._connection, table, columns):
             if isinstance(page, Lost):
                 self.lost.append(f"the table {table}: {page}")
             else:
@@ -108,9 +108,9 @@ class _Pieces:
                 yield marker
 
 
-def blob_rows(connection: sqlite3.Connection, saw_lost: Callable[[Lost], None]) -> Iterator[tuple[Any, Any]]:
+def blob_rows(connection: Driver, saw_lost: Callable[[Lost], None]) -> Iterator[tuple[Any, Any]]:
     """The name and the byte count of each blob."""
-    for page in walk(connection, "blobs", "hash, bytes"):
+    for page in sql_of(connection).walk(connection, "blobs", "hash, bytes"):
         if isinstance(page, Lost):
             saw_lost(page)
         else:

@@ -7,7 +7,6 @@ were there before them. How a value is cut is in `foldlog.core.parts`, checking 
 stored in `foldlog.storage.blob_check`; nothing here reads JSON.
 """
 
-import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeVar
 
@@ -27,7 +26,8 @@ from foldlog.core.parts import (
     unpack,
 )
 from foldlog.core.refs import Ref, hash_name
-from foldlog.storage.sqlite import Database, driver_of
+from foldlog.storage.database import Database
+from foldlog.storage.driver import Driver, driver_of, insert
 
 _T = TypeVar("_T")
 
@@ -59,7 +59,7 @@ def missing(name: str, state: str) -> MissingBlobError:
 # Storing.
 
 
-def store(connection: sqlite3.Connection, refs: Iterable[Ref]) -> None:
+def store(connection: Driver, refs: Iterable[Ref]) -> None:
     """Store the blobs that an event refers to, or see that they are there: a reference never dangles.
 
     Inside the caller's transaction; nothing is remembered beyond it.
@@ -86,7 +86,7 @@ def store(connection: sqlite3.Connection, refs: Iterable[Ref]) -> None:
 class _Writer:
     """Stores the pieces of one value."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Driver) -> None:
         self._connection = connection
         self._part_ids: dict[bytes, int] = {}
 
@@ -118,7 +118,9 @@ class _Writer:
         part_id = self._part_ids.get(part.name)
         if part_id is None:
             data = pack(self.text(part.pieces))
-            part_id = self._insert("INSERT INTO parts (hash, data) VALUES (?, ?)", (part.name, data))
+            part_id = insert(
+                self._connection, "INSERT INTO parts (hash, data) VALUES (?, ?)", (part.name, data), "part_id"
+            )
             self._part_ids[part.name] = part_id
         return part_id
 
@@ -130,9 +132,11 @@ class _Writer:
         for stop in sorted({found.whole_count, len(found.runs)}):
             if stop > start:
                 items = b",".join([self._text(pieces) for pieces in found.runs[start:stop]])
-                list_id = self._insert(
+                list_id = insert(
+                    self._connection,
                     "INSERT INTO lists (hash, prefix_id, items) VALUES (?, ?, ?)",
                     (found.names[stop - 1], list_id, pack(b"[" + items + b"]")),
+                    "list_id",
                 )
                 start = stop
         assert list_id is not None  # noqa: S101  (a list has items)
@@ -149,11 +153,6 @@ class _Writer:
                     return index + 1, found[names[index]]
             stop, size = start, min(size * 8, _CHUNK)
         return 0, None
-
-    def _insert(self, sql: str, values: tuple[Any, ...]) -> int:
-        row_id = self._connection.execute(sql, values).lastrowid
-        assert row_id is not None  # noqa: S101  (a row was added)
-        return row_id
 
 
 def _chunks(values: list[_T]) -> Iterator[list[_T]]:
@@ -217,7 +216,7 @@ class Assembly:
         self._lists: dict[int, tuple[int | None, Cut]] = {}
         self._kept_bytes = 0
 
-    def read(self, connection: sqlite3.Connection, name: str) -> bytes | None:
+    def read(self, connection: Driver, name: str) -> bytes | None:
         """As `Reader.read`."""
         row = connection.execute("SELECT data, bytes FROM blobs WHERE hash = ?", (name,)).fetchone()
         if row is None:
@@ -231,7 +230,7 @@ class Assembly:
             raise missing(name, "damaged")
         return body
 
-    def _body(self, connection: sqlite3.Connection, name: str, data: object, bytes_max: int) -> bytes | None:
+    def _body(self, connection: Driver, name: str, data: object, bytes_max: int) -> bytes | None:
         """A blob's value from its row and what it leads to; None, with nothing kept, where that is not it."""
         try:
             found = cut(text_of(data))
@@ -244,7 +243,7 @@ class Assembly:
         self._forget()  # of some rows that were read, not all they lead to was
         return None
 
-    def _fetch(self, connection: sqlite3.Connection, found: Cut) -> None:
+    def _fetch(self, connection: Driver, found: Cut) -> None:
         """Read the rows that markers lead to: a few statements for each level of them."""
         level = [found]
         for _ in range(_LEVELS_MAX):
@@ -310,6 +309,6 @@ class Assembly:
         return inside, len(chain)
 
 
-def _rows(connection: sqlite3.Connection, sql: str, ids: list[int]) -> Iterator[tuple[Any, ...]]:
+def _rows(connection: Driver, sql: str, ids: list[int]) -> Iterator[tuple[Any, ...]]:
     for chunk in _chunks(ids):
         yield from connection.execute(sql.format(_marks(chunk)), chunk).fetchall()

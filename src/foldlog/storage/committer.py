@@ -11,7 +11,6 @@ session's lock, so a caller may hold one while it waits.
 
 import contextlib
 import copy
-import sqlite3
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -20,9 +19,10 @@ from typing import Final
 
 from foldlog.core.errors import FoldlogError
 from foldlog.storage import journal
+from foldlog.storage.database import Database
+from foldlog.storage.driver import Driver
 from foldlog.storage.faults import concerns_all
 from foldlog.storage.journal import Stamped
-from foldlog.storage.sqlite import Database
 
 # Who is to lead waits for the callers that the last commit let go no longer than that commit took, nor than this.
 _GATHER_S_MAX: Final = 0.001
@@ -39,9 +39,7 @@ class Append(ABC):
 
     __slots__ = ("also", "error", "is_done", "line", "stamped", "turnstile")
 
-    def __init__(
-        self, line: object, stamped: list[Stamped], also: Callable[[sqlite3.Connection], None] | None = None
-    ) -> None:
+    def __init__(self, line: object, stamped: list[Stamped], also: Callable[[Driver], None] | None = None) -> None:
         self.line = line
         self.stamped = stamped
         self.also = also
@@ -251,11 +249,11 @@ def _closed_lock() -> threading.Lock:
     return lock
 
 
-def _all(also: list[Callable[[sqlite3.Connection], None]]) -> Callable[[sqlite3.Connection], None] | None:
+def _all(also: list[Callable[[Driver], None]]) -> Callable[[Driver], None] | None:
     if not also:
         return None
 
-    def run(connection: sqlite3.Connection) -> None:
+    def run(connection: Driver) -> None:
         for statements in also:
             statements(connection)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from foldlog.core.errors import CorruptJournalError
+from foldlog.storage.driver import Driver
 from foldlog.storage.faults import DRIVER_ERRORS, is_damage, is_undecodable
 
 _HINT: Final = "run `foldlog verify` on the store; restore a backup, or run `foldlog repair` to go on without it"
@@ -33,9 +34,7 @@ def missing(session_id: str, event_id: int, position: int) -> CorruptJournalErro
     )
 
 
-def unreadable(
-    connection: sqlite3.Connection, session_id: str, session_key: int | None, after: int
-) -> CorruptJournalError:
+def unreadable(connection: Driver, session_id: str, session_key: int | None, after: int) -> CorruptJournalError:
     """The error for what stands behind an event, in a row or page that cannot be read."""
     sql = "SELECT event_id, position FROM events WHERE session_key = ? AND event_id > ? ORDER BY event_id LIMIT 1"
     found, _ = fetch(connection, sql, (session_key, after))  # of the index alone
@@ -48,7 +47,7 @@ def unreadable(
     )
 
 
-def fetch(connection: sqlite3.Connection, sql: str, values: Iterable[object]) -> tuple[list[Any], Exception | None]:
+def fetch(connection: Driver, sql: str, values: Iterable[object]) -> tuple[list[Any], Exception | None]:
     """The rows of a SELECT up to the first that cannot be read, and why it cannot."""
     rows: list[Any] = []
     bound = tuple(values)

@@ -11,8 +11,9 @@ from foldlog.core.chain import digest_of
 from foldlog.core.errors import CorruptJournalError
 from foldlog.storage import quarantine
 from foldlog.storage.damage import damaged, fetch, missing, unreadable
+from foldlog.storage.database import Database
+from foldlog.storage.driver import driver_of
 from foldlog.storage.journal import SELECT, StoredEvent, Stream, check_kept
-from foldlog.storage.sqlite import Database, driver_of
 
 _PAGE_ROWS: Final = 1000
 
@@ -44,7 +45,7 @@ def read_feed(
             yield _as_written(StoredEvent(*row))
         if error is not None:
             raise CorruptJournalError(
-                f"{database.path}: an event after position {after} cannot be read",
+                f"{database.name}: an event after position {after} cannot be read",
                 hint="run `foldlog verify` on the store, or go on after it: store.events(after=<its position>)",
                 position=after + 1,
             ) from error

@@ -44,6 +44,10 @@ _CERTAIN_CODES: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IO
 def driver_error(error: BaseException | None) -> sqlite3.Error | None:
     """The driver's own error inside whatever SQLAlchemy made of it."""
     if isinstance(error, DBAPIError):
+        if hasattr(error.orig, "sqlstate"):
+            from foldlog.storage.postgres_driver import server_error  # noqa: PLC0415  (its driver is an extra)
+
+            return server_error(error)
         return error.orig if isinstance(error.orig, sqlite3.Error) else None
     return error if isinstance(error, sqlite3.Error) else None
 
@@ -57,6 +61,40 @@ def error_code(error: BaseException | None) -> int:
 def is_constraint(error: BaseException) -> bool:
     """Whether a uniqueness or check constraint refused a row."""
     return error_code(error) == sqlite3.SQLITE_CONSTRAINT
+
+
+def may_try_again(error: BaseException | None) -> bool:
+    """Whether a server was lost, or one transaction was in another's way: the same statements may do next time."""
+    found = driver_error(error)
+    return bool(getattr(found, "is_lost", False) or getattr(found, "is_collision", False))
+
+
+def unanswered(error: BaseException) -> str:
+    """What left open whether a commit was kept."""
+    if getattr(driver_error(error), "is_lost", False):
+        return "the connection to the server was lost during the commit"
+    return "the disk failed during the commit"
+
+
+def refused_by(error: BaseException) -> str:
+    """The table whose uniqueness refused a row, "stream" where its stream is not there, "" for anything else."""
+    if not is_constraint(error):
+        return ""
+    constraint = getattr(driver_error(error), "constraint", None)
+    if constraint is not None:  # a server's own name for it
+        return "stream" if constraint == "events_session_key_fkey" else _TABLE_OF.get(constraint, "")
+    text = str(error)
+    if "FOREIGN KEY" in text:
+        return "stream"
+    return next((table for table in ("streams", "events") if f"{table}." in text), "")
+
+
+_TABLE_OF: Final = {
+    "uq_streams_id": "streams",
+    "streams_pkey": "streams",
+    "uq_events_session_key_event_id": "events",
+    "ix_events_idempotency_key": "events",
+}
 
 
 def is_damage(error: BaseException) -> bool:
@@ -112,6 +150,11 @@ def translate(error: BaseException, doing: str) -> FoldlogError:
             f"{doing}: the database cannot be opened or written here ({name})",
             hint="check the permissions of the file and of its folder; to read, SQLite keeps -wal and -shm files there",
         )
+    if getattr(driver_error(error), "is_lost", False):
+        return StoreError(
+            f"{doing}: the connection to the server was lost ({name})",
+            hint="see that the server runs, then try again; what was being written was kept whole or not at all",
+        )
     if code == sqlite3.SQLITE_NOTADB:
         return NotAStoreError(f"{doing}: the file is not a SQLite database", hint="check the path")
     if is_damage(error):
@@ -123,7 +166,8 @@ def translate(error: BaseException, doing: str) -> FoldlogError:
         return StoreError(
             f"{doing}: the disk failed ({name})", hint="nothing was written; check the disk and its space"
         )
-    return StoreError(f"{doing}: SQLite answered {name}", hint="see the cause of this error for SQLite's own words")
+    who = "the server" if hasattr(driver_error(error), "sqlstate") else "SQLite"
+    return StoreError(f"{doing}: {who} answered {name}", hint=f"see the cause of this error for {who}'s own words")
 
 
 @contextmanager
@@ -134,4 +178,6 @@ def translated(doing: str) -> Iterator[None]:
     except (*DRIVER_ERRORS, SQLAlchemyError) as error:
         if is_undecodable(error):  # its words are a row's: not even as a cause
             raise damaged_text(doing) from None
-        raise translate(error, doing) from error
+        # A server's own words quote values: not even as a cause.
+        server = driver_error(error) if hasattr(getattr(error, "orig", None), "sqlstate") else None
+        raise translate(error, doing) from server or error

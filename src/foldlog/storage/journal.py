@@ -24,11 +24,11 @@ from foldlog.core.errors import (
     UnknownSessionError,
 )
 from foldlog.core.refs import Ref
-from foldlog.storage import blobs, quarantine
+from foldlog.storage import blobs, quarantine, resumed
 from foldlog.storage.damage import damaged
-from foldlog.storage.faults import is_constraint, is_uncertain, translate
-from foldlog.storage.marks import Marks
-from foldlog.storage.sqlite import Database, driver_of
+from foldlog.storage.database import Database
+from foldlog.storage.driver import Driver, driver_of, insert, sql_of
+from foldlog.storage.faults import is_uncertain, may_try_again, refused_by, translate, unanswered
 
 SELECT: Final = (
     "SELECT position, streams.id, event_id, type, at, data, digest, chain, idempotency_key "
@@ -37,6 +37,8 @@ SELECT: Final = (
 _PAGE_ROWS: Final = 1000
 # Up to so many events are one INSERT, each number of rows a statement that stays prepared.
 _ROWS_MAX: Final = 64
+# How often an append is tried again whose connection was lost, or that was in another transaction's way.
+_TRIES_MAX: Final = 10
 
 
 @dataclass(slots=True)
@@ -46,6 +48,7 @@ class Stream:
     session_id: str
     key: int | None = None
     tag: bytes | None = None  # of `foldlog.storage.marks`, which looks it up
+    resumed_count: int = 0  # of its database, when it was last seen to have all that was committed
 
 
 class Stamped(NamedTuple):
@@ -76,23 +79,46 @@ class StoredEvent(NamedTuple):
     idempotency_key: str | None
 
 
-def append(
-    database: Database, stamped: list[Stamped], also: Callable[[sqlite3.Connection], None] | None = None
-) -> None:
+def append(database: Database, stamped: list[Stamped], also: Callable[[Driver], None] | None = None) -> None:
     """Commit events, with `also` (more statements) in the same transaction.
 
     Returns when they are durable at the database's level. On any error nothing was written, except on
-    `CommitUncertainError`, where the disk failed during the commit itself.
+    `CommitUncertainError`, where the disk failed during the commit itself, or the server did not come back.
     """
-    database.run(_append, database.marks, stamped, also)
+    try:
+        database.run(_append, database, stamped, also)
+    except FoldlogError as error:
+        if not may_try_again(error.__cause__):
+            raise
+        _append_again(database, stamped, also, error)
+
+
+def _append_again(
+    database: Database, stamped: list[Stamped], also: Callable[[Driver], None] | None, first: FoldlogError
+) -> None:
+    """Append what a server did not answer for, or what was in another's way: once, whatever was kept of it."""
+    for _ in range(_TRIES_MAX):
+        if not database.resume():
+            break
+        try:
+            if not (stamped and resumed.is_kept(database, stamped)):
+                database.run(_append, database, stamped, also)
+            return
+        except FoldlogError as error:
+            if not may_try_again(error.__cause__):
+                raise
+    raise first
 
 
 def _append(
-    connection: sqlite3.Connection,
-    marks: Marks,
+    connection: Driver,
+    database: Database,
     stamped: list[Stamped],
-    also: Callable[[sqlite3.Connection], None] | None,
+    also: Callable[[Driver], None] | None,
 ) -> None:
+    marks = database.marks
+    if database.resumed_count:
+        resumed.check_goes_on(connection, stamped, database.resumed_count)
     if len(stamped) == 1 and also is None and _is_plain(stamped[0]):
         try:
             connection.execute(_INSERT, _values(stamped[0]))
@@ -148,7 +174,7 @@ class _Writing:
         self.event = stamped[0] if stamped else None
         self.begun: list[Stream] = []
 
-    def at_once(self, connection: sqlite3.Connection) -> None:
+    def at_once(self, connection: Driver) -> None:
         """All rows in one statement, which is its own transaction."""
         values = list(itertools.chain.from_iterable(map(_values, self.stamped)))
         try:
@@ -156,9 +182,9 @@ class _Writing:
         except sqlite3.IntegrityError:
             self.in_transaction(connection, None)  # one by one, to find the guilty one
 
-    def in_transaction(self, connection: sqlite3.Connection, also: Callable[[sqlite3.Connection], None] | None) -> None:
+    def in_transaction(self, connection: Driver, also: Callable[[Driver], None] | None) -> None:
         """Streams, blobs, rows and more, in one transaction."""
-        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(sql_of(connection).BEGIN_APPEND)
         for event in self.stamped:
             self.event = event
             if event.stream.key is None:
@@ -175,12 +201,12 @@ class _Writing:
         self.event = event
         return _values(event)
 
-    def roll_back(self, connection: sqlite3.Connection) -> None:
+    def roll_back(self, connection: Driver) -> None:
         """Leave nothing behind."""
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
         for stream in self.begun:
             stream.key = None
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def _refusal(error: sqlite3.Error | FoldlogError, event: Stamped | None) -> FoldlogError:
@@ -189,19 +215,17 @@ def _refusal(error: sqlite3.Error | FoldlogError, event: Stamped | None) -> Fold
     what = f"session {event.stream.session_id!r}: appending event {event.event_id}" if event else "appending"
     if is_uncertain(error):
         return CommitUncertainError(
-            f"{what}: the disk failed during the commit",
+            f"{what}: {unanswered(error)}",
             hint="call reload() to see what was kept, then go on",
         )
-    text = str(error)
-    if is_constraint(error) and "FOREIGN KEY" in text and event:
+    refused = refused_by(error)
+    if refused == "stream" and event:
         return _deleted(event.stream)
-    if not is_constraint(error) or not ("streams.id" in text or "events." in text):
-        return translate(error, what)
-    if "streams.id" in text:
+    if refused == "streams":
         return AlreadyExistsError(
             f"{what}: the session id is taken", hint="open it with open_session(), or choose another id"
         )
-    return _stale(what)
+    return _stale(what) if refused == "events" else translate(error, what)
 
 
 def in_words_of(error: FoldlogError, stamped: list[Stamped]) -> FoldlogError:
@@ -222,22 +246,16 @@ def interrupted(session_id: str | None) -> CommitUncertainError:
     )
 
 
-_NEW_KEY: Final = (
-    "1 + max(coalesce((SELECT max(session_key) FROM streams), 0), -coalesce((SELECT min(session_key) FROM streams), 0))"
-)
-
-
-def begin_stream(connection: sqlite3.Connection, session_id: str) -> int:
+def begin_stream(connection: Driver, session_id: str) -> int:
     """The key of a new stream, inside the caller's transaction; no key is given twice.
 
     Those of deleted sessions are kept below 0.
     """
-    key = connection.execute(f"INSERT INTO streams (session_key, id) VALUES ({_NEW_KEY}, ?)", (session_id,)).lastrowid
-    assert key is not None  # noqa: S101  (a row was added)
-    return key
+    sql = f"INSERT INTO streams (session_key, id) VALUES ({sql_of(connection).NEW_STREAM_KEY}, ?)"
+    return insert(connection, sql, (session_id,), "session_key")
 
 
-def check_stream(connection: sqlite3.Connection, session_id: str) -> None:
+def check_stream(connection: Driver, session_id: str) -> None:
     """Raise `UnknownSessionError` unless there is a session of this id, inside the caller's transaction."""
     if connection.execute("SELECT 1 FROM streams WHERE id = ?", (session_id,)).fetchone() is None:
         raise UnknownSessionError(f"session {session_id!r} was deleted", hint=_SEE_DELETIONS)
@@ -266,7 +284,7 @@ def find_stream(database: Database, session_id: str) -> Stream:
         row = connection.exec_driver_sql("SELECT session_key FROM streams WHERE id = ?", (session_id,)).first()
     if row is None:
         raise UnknownSessionError(
-            f"there is no session {session_id!r} in {database.path}",
+            f"there is no session {session_id!r} in {database.name}",
             hint="store.sessions(), or `foldlog ls`, lists those there are",
         )
     return Stream(session_id, row[0])
@@ -294,18 +312,12 @@ def stream_ids(database: Database, *, below: str | None = None) -> list[str]:
         return [row[0] for row in connection.exec_driver_sql(f"{sql} ORDER BY session_key", values)]
 
 
-def check_last(connection: sqlite3.Connection, stream: Stream, event_id: int) -> None:
+def check_last(connection: Driver, stream: Stream, event_id: int) -> None:
     """Raise `StaleWriterError` unless this is a session's last event, inside the caller's transaction."""
-    sql = f"SELECT {_LAST_ID.format('?1')}"
-    if connection.execute(sql, (stream.key,)).fetchone()[0] != event_id:
+    sql_of(connection).hold_stream(connection, stream.key)
+    sql = f"SELECT {resumed.LAST_ID.format('?')}"
+    if connection.execute(sql, (stream.key, stream.key)).fetchone()[0] != event_id:
         raise _stale(f"session {stream.session_id!r}")
-
-
-# A session's last event id: that of a row, or of an event that is set apart and has no row.
-_LAST_ID: Final = (
-    "max(coalesce((SELECT max(event_id) FROM events WHERE events.session_key = {0}), 0), "
-    "coalesce((SELECT max(event_id) FROM quarantine WHERE quarantine.session_key = {0}), 0))"
-)
 
 
 def _stale(what: str) -> StaleWriterError:
@@ -316,7 +328,7 @@ def _stale(what: str) -> StaleWriterError:
 
 def last_event_ids(connection: Connection, session_id: str) -> dict[str, int]:
     """The ids of the last events of a session and of all below it, by session."""
-    sql = f"SELECT id, {_LAST_ID.format('streams.session_key')} FROM streams WHERE id = ? OR id > ? AND id < ?"
+    sql = f"SELECT id, {resumed.LAST_ID.format('streams.session_key')} FROM streams WHERE id = ? OR id > ? AND id < ?"
     return {row[0]: row[1] for row in connection.exec_driver_sql(sql, (session_id, *range_below(session_id)))}
 
 

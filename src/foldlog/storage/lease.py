@@ -84,7 +84,7 @@ def acquire(folder: Path, session_id: str, holder: dict[str, Any]) -> Lease:
             except BlockingIOError:
                 current = _read(descriptor)
                 os.close(descriptor)
-                raise _in_use(session_id, current) from None
+                raise in_use(session_id, current) from None
             if _is_at(path, descriptor):
                 break
             os.close(descriptor)  # its holder released it between our open and our lock
@@ -150,7 +150,7 @@ def _unusable(folder: Path, session_id: str, error: OSError) -> StoreError:
     )
 
 
-def _in_use(session_id: str, holder: dict[str, Any]) -> SessionInUseError:
+def in_use(session_id: str, holder: dict[str, Any]) -> SessionInUseError:
     who = "another handle"
     if holder:
         who = f"process {holder.get('pid')} on {holder.get('host')} since {holder.get('since')}"

@@ -24,7 +24,7 @@ from foldlog.storage.faults import translated
 
 if TYPE_CHECKING:
     from foldlog.storage.journal import Stream
-    from foldlog.storage.sqlite import Database
+    from foldlog.storage.sqlite import SqliteDatabase
 
 _MAGIC: Final = b"foldlog marks 1\n".ljust(32, b"\0")
 # Session key, event id, tag; a CRC-32 follows.
@@ -108,7 +108,7 @@ def _tag_of(connection: sqlite3.Connection, key: int | None) -> bytes | None:
     return _tag(row[0]) if row is not None else None
 
 
-def noted(database: "Database", stream: "Stream") -> int:
+def noted(database: "SqliteDatabase", stream: "Stream") -> int:
     """The last event of a session that was noted as committed; 0 where nothing is known.
 
     To be read before the session's last event is: a writer that lives goes on.
@@ -126,7 +126,7 @@ def noted(database: "Database", stream: "Stream") -> int:
     return found[0] if row is not None and _tag(row[0]) == found[1] else 0
 
 
-def lost(database: "Database") -> list[Lost]:
+def lost(database: "SqliteDatabase") -> list[Lost]:
     """Every session whose mark is ahead of the store, by key.
 
     Nothing, where the marks are another store's: where any of them is not of the session that has its key.

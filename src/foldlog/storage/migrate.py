@@ -6,52 +6,30 @@ so Alembic is imported only where there is something to upgrade. The migrations 
 done by `foldlog.store.upgrade`, in the same transaction.
 """
 
-import sqlite3
 from pathlib import Path
-from typing import Final
 
-from sqlalchemy import Connection, MetaData
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy import Connection
 
 from foldlog.core.errors import UpgradeError
-from foldlog.storage import search_tables
-from foldlog.storage.schema import APPLICATION_ID, REVISION, SCHEMA_NUMBER, TRIGGERS, durable, projection, search
+from foldlog.storage import search_tables, sqlite_sql
+from foldlog.storage.driver import Driver, driver_of, sql_of
+from foldlog.storage.schema import APPLICATION_ID, REVISION, SCHEMA_NUMBER, durable, projection, search
 from foldlog.storage.sql_views import SQL_VIEWS
-from foldlog.storage.sqlite import driver_of
-
-_DIALECT: Final = sqlite.dialect()
 
 
 def schema_statements() -> list[str]:
-    """The DDL of a new database, in order."""
-    found: list[str] = []
-    for metadata in (durable, projection, search):
-        found += _table_statements(metadata)
+    """The DDL of a new SQLite database, in order."""
+    found = sqlite_sql.statements(durable, projection, search)
     found += search_tables.statements()
-    found += TRIGGERS.values()
-    found += view_statements()
+    found += sqlite_sql.trigger_statements()
+    found += sqlite_sql.view_statements()
     found.append("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
     found.append(f"INSERT INTO alembic_version (version_num) VALUES ('{REVISION}')")
     found += [f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {SCHEMA_NUMBER}"]
     return found
 
 
-def view_statements() -> list[str]:
-    """The DDL of the SQL views, in order."""
-    return [f"CREATE VIEW {name} AS {view.select.strip()}" for name, view in SQL_VIEWS.items()]
-
-
-def _table_statements(metadata: MetaData) -> list[str]:
-    found: list[str] = []
-    for table in metadata.sorted_tables:
-        found.append(str(CreateTable(table).compile(dialect=_DIALECT)).strip())
-        indexes = sorted(table.indexes, key=lambda index: str(index.name))
-        found += [str(CreateIndex(index).compile(dialect=_DIALECT)) for index in indexes]
-    return found
-
-
-def make_schema(connection: sqlite3.Connection) -> None:
+def make_schema(connection: Driver) -> None:
     """Fill a new database, inside the caller's transaction."""
     for statement in schema_statements():
         connection.execute(statement)
@@ -80,19 +58,21 @@ def upgrade(connection: Connection) -> None:
 def remake_projection(connection: Connection) -> None:
     """Drop and make projection tables, search index and SQL views, empty, inside the caller's transaction."""
     driver = driver_of(connection)
-    for name in SQL_VIEWS:  # ours only: an application may have views of its own
+    words = sql_of(driver)
+    for name in reversed(SQL_VIEWS):  # ours only: an application may have views of its own
         driver.execute(f"DROP VIEW IF EXISTS {name}")
     for table in projection.sorted_tables:
         driver.execute(f"DROP TABLE IF EXISTS {table.name}")
     search_tables.drop(driver)
-    made = (*_table_statements(projection), *_table_statements(search), *search_tables.statements())
-    for statement in (*made, *view_statements()):
+    made = (*words.statements(projection, search), *search_tables.statements())
+    for statement in (*made, *words.view_statements()):
         driver.execute(statement)
 
 
 def mark_current(connection: Connection) -> None:
     """Say that the schema is today's, inside the caller's transaction."""
-    driver_of(connection).execute(f"PRAGMA user_version = {SCHEMA_NUMBER}")
+    driver = driver_of(connection)
+    sql_of(driver).mark_current(driver)
 
 
 def migrations_folder() -> Path:

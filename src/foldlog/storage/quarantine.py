@@ -6,9 +6,10 @@ events are set apart is decided by `foldlog.outlets.repair`; what a fold makes o
 `foldlog.session.replaying`.
 """
 
-import sqlite3
 from collections.abc import Iterable
 from typing import Final, NamedTuple
+
+from foldlog.storage.driver import Driver, sql_of
 
 # A condition for rows of `events`: they are not set apart. It is tested before their columns are read.
 IS_KEPT: Final = (
@@ -27,18 +28,18 @@ class Note(NamedTuple):
     at: str
 
 
-def event_ids(connection: sqlite3.Connection, session_key: int | None) -> frozenset[int]:
+def event_ids(connection: Driver, session_key: int | None) -> frozenset[int]:
     """The ids of a session's events that are set apart; none but after a repair."""
     rows = connection.execute("SELECT event_id FROM quarantine WHERE session_key = ?", (session_key,))
     return frozenset(row[0] for row in rows)
 
 
-def is_any(connection: sqlite3.Connection) -> bool:
+def is_any(connection: Driver) -> bool:
     """Whether any event of the store is set apart."""
     return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM quarantine)").fetchone()[0])
 
 
-def add(connection: sqlite3.Connection, notes: Iterable[Note]) -> None:
+def add(connection: Driver, notes: Iterable[Note]) -> None:
     """Set events apart, inside the caller's transaction; those that are stay as they were noted."""
     connection.executemany(
         "INSERT INTO quarantine (session_key, event_id, position, what, at) VALUES (?, ?, ?, ?, ?) "
@@ -47,12 +48,12 @@ def add(connection: sqlite3.Connection, notes: Iterable[Note]) -> None:
     )
 
 
-def remove(connection: sqlite3.Connection, session_key: int, event_id: int) -> None:
+def remove(connection: Driver, session_key: int, event_id: int) -> None:
     """Take back a note that is itself damage: the event is whole."""
     connection.execute("DELETE FROM quarantine WHERE session_key = ? AND event_id = ?", (session_key, event_id))
 
 
-def last_ids(connection: sqlite3.Connection, session_key: int | None, through: int | None) -> tuple[int, bytes, str]:
+def last_ids(connection: Driver, session_key: int | None, through: int | None) -> tuple[int, bytes, str]:
     """Where a session with events set apart goes on: the last id, chain value and time, as of an event or now.
 
     The id is the last there was, row or note; the chain the last that a row still holds; the time that of
@@ -63,8 +64,7 @@ def last_ids(connection: sqlite3.Connection, session_key: int | None, through: i
     values = (session_key, through)
     last = [connection.execute(ids.format(table), values).fetchone()[0] or 0 for table in ("events", "quarantine")]
     where = "FROM events WHERE session_key = ? AND event_id <= ? AND {} ORDER BY event_id DESC LIMIT 1"
-    is_chain = "typeof(chain) = 'blob' AND length(chain) = 32"
-    chain = connection.execute(f"SELECT chain {where.format(is_chain)}", values).fetchone()
+    chain = connection.execute(f"SELECT chain {where.format(sql_of(connection).IS_WHOLE_CHAIN)}", values).fetchone()
     at = connection.execute(f"SELECT at {where.format(IS_KEPT)}", values).fetchone()
     return max(last), chain[0] if chain else b"", at[0] if at else ""
 

@@ -11,7 +11,6 @@ import hashlib
 import re
 import sqlite3
 from functools import cache
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from foldlog.core.errors import NotAStoreError
@@ -38,7 +37,7 @@ class _Found(NamedTuple):
     sql: str
 
 
-def check_schema(connection: sqlite3.Connection, path: Path, number: int) -> None:
+def check_schema(connection: sqlite3.Connection, path: str, number: int) -> None:
     """Raise `NotAStoreError`, naming the first object that is not as a foldlog of this schema number makes it.
 
     One read of `sqlite_master`; nothing of what is in there is run.
@@ -98,7 +97,7 @@ _ALEMBIC: Final = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NUL
 _OTHERWISE: Final = {"alembic_version": (_ALEMBIC.format("PRIMARY KEY (version_num)"),)}
 
 
-def _check_company(found: list[_Found], path: Path) -> None:
+def _check_company(found: list[_Found], path: str) -> None:
     """Nothing of somebody else's may run when we write, nor stand in our tables' way."""
     for one in found:
         if one.table not in _TABLES:
@@ -109,7 +108,7 @@ def _check_company(found: list[_Found], path: Path) -> None:
             raise _refusal(path, f"there is a unique index on the table {one.table} that is not foldlog's")
 
 
-def _check_older(found: list[_Found], path: Path) -> None:
+def _check_older(found: list[_Found], path: str) -> None:
     """What a store of an older schema has: plain tables and columns, and triggers that refuse."""
     for one in found:
         if one.name in _TABLES and (one.kind != "table" or _NOT_PLAIN.search(one.sql)):
@@ -125,7 +124,7 @@ def _check_older(found: list[_Found], path: Path) -> None:
 _NOT_PLAIN: Final = re.compile(r"\b(VIRTUAL|CHECK|GENERATED|AS|DEFAULT|COLLATE)\b", re.IGNORECASE)
 
 
-def _refusal(path: Path, why: str) -> NotAStoreError:
+def _refusal(path: str, why: str) -> NotAStoreError:
     return NotAStoreError(
         f"{path} is not a store that foldlog made, or was changed: {why}",
         hint="do not use a database you do not trust; restore a backup, or give foldlog a file of its own",

@@ -16,11 +16,13 @@ from foldlog.core.chain import digest_of, first_chain, next_chain
 from foldlog.core.errors import UnknownSessionError
 from foldlog.core.parts import LIST, PART, cut, markers, unpack
 from foldlog.storage import search_tables
+from foldlog.storage.driver import Driver, insert, sql_of
 from foldlog.storage.journal import begin_stream, range_below
 from foldlog.storage.schema import DELETED_PREFIX, STORE_STREAM, projection
 
 _BLOB: Final = b"blob"
 _NAME: Final = re.compile(rb"sha256:[0-9a-f]{64}")
+_NAMES_A_BLOB: Final = "data LIKE '%sha256:%'"
 _CHUNK: Final = 500
 # Tables of what values are made of: rows, and the column that names them.
 _TABLES: Final = {
@@ -78,7 +80,7 @@ class Doomed:
 # Finding.
 
 
-def find(connection: sqlite3.Connection, session_id: str) -> Doomed:
+def find(connection: Driver, session_id: str) -> Doomed:
     """What goes with a session; raises `UnknownSessionError` where there is none."""
     sql = "SELECT id, session_key FROM streams WHERE id = ? OR id > ? AND id < ? ORDER BY id <> ?, session_key"
     found = connection.execute(sql, (session_id, *range_below(session_id), session_id)).fetchall()
@@ -104,8 +106,9 @@ def find(connection: sqlite3.Connection, session_id: str) -> Doomed:
     return doomed
 
 
-def _stream(connection: sqlite3.Connection, session_id: str, key: int) -> DoomedStream:
-    sql = "SELECT count(*), coalesce(sum(length(CAST(data AS BLOB))), 0) FROM events WHERE session_key = ?"
+def _stream(connection: Driver, session_id: str, key: int) -> DoomedStream:
+    data = sql_of(connection).DATA_BYTES
+    sql = f"SELECT count(*), coalesce(sum(length({data})), 0) FROM events WHERE session_key = ?"
     count, size = connection.execute(sql, (key,)).fetchone()
     sql = "SELECT chain FROM events WHERE session_key = ? ORDER BY event_id DESC LIMIT 1"
     head = connection.execute(sql, (key,)).fetchone()
@@ -113,9 +116,8 @@ def _stream(connection: sqlite3.Connection, session_id: str, key: int) -> Doomed
     return DoomedStream(session_id, key, count, size, chain)
 
 
-def _named_in_events(connection: sqlite3.Connection, keys: Iterable[int]) -> Iterator[_Node]:
-    # As bytes: damaged text may not decode, and tells all the same.
-    sql = "SELECT CAST(data AS BLOB) FROM events WHERE session_key = ? AND instr(data, 'sha256:') > 0"
+def _named_in_events(connection: Driver, keys: Iterable[int]) -> Iterator[_Node]:
+    sql = f"SELECT {sql_of(connection).DATA_BYTES} FROM events WHERE session_key = ? AND {_NAMES_A_BLOB}"
     for key in keys:
         for (data,) in connection.execute(sql, (key,)):
             yield from _named_in(data)
@@ -125,7 +127,7 @@ def _named_in(text: bytes) -> Iterator[_Node]:
     return (_Node(_BLOB, name.decode()) for name in _NAME.findall(text))
 
 
-def _reached(connection: sqlite3.Connection, start: Iterable[_Node]) -> set[_Node]:
+def _reached(connection: Driver, start: Iterable[_Node]) -> set[_Node]:
     """The rows that these lead to, themselves included, as far as they are there."""
     found, asked, level = set[_Node](), set[_Node](), set(start)
     while level:
@@ -154,9 +156,9 @@ def _inside(data: object, prefix_id: int | None) -> Iterator[_Node]:
         yield from (_Node(marker.kind, marker.id) for marker in markers(cut(text)))
 
 
-def _referred_to(connection: sqlite3.Connection, keys: set[int], nodes: set[_Node]) -> Iterator[_Node]:
+def _referred_to(connection: Driver, keys: set[int], nodes: set[_Node]) -> Iterator[_Node]:
     """Those of `nodes` that a kept event, or a row that is not among them, refers to."""
-    sql = "SELECT session_key, CAST(data AS BLOB) FROM events WHERE instr(data, 'sha256:') > 0"
+    sql = f"SELECT session_key, {sql_of(connection).DATA_BYTES} FROM events WHERE {_NAMES_A_BLOB}"
     for key, data in connection.execute(sql):
         if key not in keys:
             yield from (node for node in _named_in(data) if node in nodes)
@@ -169,7 +171,7 @@ def _referred_to(connection: sqlite3.Connection, keys: set[int], nodes: set[_Nod
 # Deleting.
 
 
-def remove(connection: sqlite3.Connection, doomed: Doomed) -> None:
+def remove(connection: Driver, doomed: Doomed) -> None:
     """Delete what was found, in the same transaction; of each stream its key stays, under another name.
 
     Foreign keys are to be off: SQLite would look through all lists for each one that goes.
@@ -196,7 +198,7 @@ class Recorded(NamedTuple):
     at: str
 
 
-def record(connection: sqlite3.Connection, event_type: str, at: str, data: bytes) -> Recorded:
+def record(connection: Driver, event_type: str, at: str, data: bytes) -> Recorded:
     """Append an event to the store's own stream, in the caller's transaction; the stream begins with the first.
 
     Before anything is deleted: so it gets a position that no event ever had.
@@ -206,18 +208,16 @@ def record(connection: sqlite3.Connection, event_type: str, at: str, data: bytes
     sql = "SELECT event_id, at, chain FROM events WHERE session_key = ? ORDER BY event_id DESC LIMIT 1"
     event_id, last_at, chain = connection.execute(sql, (key,)).fetchone() or (0, "", first_chain(STORE_STREAM))
     event_id, at, digest = event_id + 1, max(at, last_at), digest_of(data)
-    cursor = connection.execute(
-        "INSERT INTO events (session_key, event_id, type, at, data, digest, chain) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (key, event_id, event_type, at, data.decode(), digest, next_chain(chain, event_id, event_type, at, digest)),
-    )
-    assert cursor.lastrowid is not None  # noqa: S101  (a row was added)
-    return Recorded(cursor.lastrowid, at)
+    sql = "INSERT INTO events (session_key, event_id, type, at, data, digest, chain) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    chain = next_chain(chain, event_id, event_type, at, digest)
+    position = insert(connection, sql, (key, event_id, event_type, at, data.decode(), digest, chain), "position")
+    return Recorded(position, at)
 
 
 # Space.
 
 
-def file_bytes(connection: sqlite3.Connection) -> int:
+def file_bytes(connection: Driver) -> int:
     """What the database takes, whether in its file or still in the write-ahead log."""
     page_bytes, page_count = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count")
@@ -225,7 +225,7 @@ def file_bytes(connection: sqlite3.Connection) -> int:
     return int(page_bytes * page_count)
 
 
-def give_back_space(connection: sqlite3.Connection) -> str | None:
+def give_back_space(connection: Driver) -> str | None:
     """Make the file as small as is worth it, outside of any transaction; why it could not be, if so.
 
     Nothing is lost where it fails: free pages are used again, and the next deletion tries again.

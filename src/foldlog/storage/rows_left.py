@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from foldlog.storage.damage import fetch
+from foldlog.storage.driver import Driver
 from foldlog.storage.faults import DRIVER_ERRORS, is_damage
 from foldlog.storage.sqlite import BUSY_TIMEOUT_S, reading_mode
 
@@ -38,10 +39,11 @@ class Lost(NamedTuple):
         return f"rows {self.first} to {to} cannot be read ({self.why})"
 
 
-def lenient(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """Make a connection give text that is no UTF-8 as bytes, and look at each cell of a page before use."""
-    connection.text_factory = _text
-    connection.execute("PRAGMA cell_size_check = ON")
+def lenient(connection: Driver) -> Driver:
+    """Make a connection to a file give text that is no UTF-8 as bytes, and look at each cell of a page before use."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.text_factory = _text
+        connection.execute("PRAGMA cell_size_check = ON")
     return connection
 
 
@@ -52,10 +54,11 @@ def open_left(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA mmap_size = 0")
-        return lenient(connection)
+        lenient(connection)
     except BaseException:
         connection.close()
         raise
+    return connection
 
 
 def _text(raw: bytes) -> str | bytes:
@@ -141,12 +144,14 @@ def _why(error: Exception) -> str:
     return getattr(error, "sqlite_errorname", None) or type(error).__name__
 
 
-def count(connection: sqlite3.Connection, table: str) -> int:
-    """About how many rows a table has: by its highest rowid, for a progress bar; 0 where that cannot be read."""
-    return _last(connection, table) or 0
+def count(connection: Driver, table: str) -> int:
+    """About how many rows a table has, for a progress bar: by its highest rowid; 0 where that cannot be read."""
+    if isinstance(connection, sqlite3.Connection):
+        return _last(connection, table) or 0
+    return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
-def can_be_read(connection: sqlite3.Connection, table: str, columns: str) -> bool:
+def can_be_read(connection: Driver, table: str, columns: str) -> bool:
     """Whether a table has these columns."""
     try:
         connection.execute(f"SELECT {columns} FROM {table} LIMIT 0")

@@ -9,17 +9,16 @@ follows the journal in portions (`foldlog.storage.search_tables`). SQL views ove
 
 from typing import Any, Final
 
+import sqlalchemy as sa
 from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
-    Text,
     UniqueConstraint,
     text,
 )
@@ -29,6 +28,13 @@ APPLICATION_ID: Final = 0x666F6C64
 # The schema's number (PRAGMA user_version) and the Alembic revision that brings a store to it.
 SCHEMA_NUMBER: Final = 4
 REVISION: Final = "0004"
+
+# What the engines call by different names. Text is compared by its bytes, so that a range of ids is one: elsewhere
+# the server's language would order it.
+Integer: Final = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
+Text: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+# A number as somebody gave it, mostly whole: SQLite's columns take any.
+Number: Final = sa.Integer().with_variant(sa.Numeric(), "postgresql")
 
 durable = MetaData()
 projection = MetaData()
@@ -61,6 +67,7 @@ events = Table(
         "idempotency_key",
         unique=True,
         sqlite_where=text("idempotency_key IS NOT NULL"),
+        postgresql_where=text("idempotency_key IS NOT NULL"),
     ),
 )
 
@@ -133,8 +140,10 @@ def _row_table(
     Of rows that end, those that still run and those that failed are found by indexes of their own: they are as
     small as such rows are few.
     """
-    running = Index(f"ix_{name}_running", "session_id", "seq", sqlite_where=text("status = 'running'"))
-    failed = Index(f"ix_{name}_failed", "session_id", "seq", sqlite_where=text(FAILED))
+    running, failed = (
+        Index(f"ix_{name}_{what}", "session_id", "seq", sqlite_where=text(where), postgresql_where=text(where))
+        for what, where in (("running", "status = 'running'"), ("failed", FAILED))
+    )
     return Table(
         name,
         projection,
@@ -163,11 +172,11 @@ sessions = Table(
     Column("root_id", Text, nullable=False, index=True),
     Column("created_at", Text, index=True),
     Column("ended_at", Text),
-    Column("turn_count", Integer),
+    Column("turn_count", Number),
     Column("latest_turn_id", Integer),
     Column("lineage_kind", Text),
     Column("source_session_id", Text),
-    Column("artifact_version", Integer),
+    Column("artifact_version", Number),
     Column("checkpoint_event_id", Integer, nullable=False),
     Column("writer", Text),
     Column("folded", Text, nullable=False),
@@ -199,7 +208,7 @@ evals = _row_table(
     Column("turn_id", Integer),
     Column("message_id", Integer),
     Column("call_id", Integer),
-    Column("block_index", Integer),
+    Column("block_index", Number),
     Column("started_at", Text),
     Column("ended_at", Text),
     Column("elapsed_ms", Float),
@@ -217,14 +226,14 @@ calls = _row_table(
     Column("ended_at", Text),
     Column("provider", Text),
     Column("model", Text),
-    Column("input_tokens", Integer),
-    Column("output_tokens", Integer),
-    Column("total_tokens", Integer),
-    Column("cached_tokens", Integer),
+    Column("input_tokens", Number),
+    Column("output_tokens", Number),
+    Column("total_tokens", Number),
+    Column("cached_tokens", Number),
     Column("usd", Float),
     Column("cache_status", Text),
     Column("batch_id", Text),
-    Column("batch_index", Integer),
+    Column("batch_index", Number),
     Column("child_session_id", Text),
     Column("edge_type", Text),
     indexes=("turn_id",),
@@ -261,10 +270,10 @@ def _group_columns(group: str) -> list[Column[Any]]:
     return [
         Column(f"{group}_call_count", Integer, nullable=False),
         Column(f"{group}_status", Text, nullable=False),
-        Column(f"{group}_input_tokens", Integer),
-        Column(f"{group}_output_tokens", Integer),
-        Column(f"{group}_total_tokens", Integer),
-        Column(f"{group}_cached_tokens", Integer),
+        Column(f"{group}_input_tokens", Number),
+        Column(f"{group}_output_tokens", Number),
+        Column(f"{group}_total_tokens", Number),
+        Column(f"{group}_cached_tokens", Number),
         Column(f"{group}_usd", Float),
     ]
 
@@ -313,6 +322,6 @@ search_texts = Table(
 search_state = Table(
     "search_state",
     search,
-    Column("id", Integer, primary_key=True),
+    Column("id", Integer, primary_key=True, autoincrement=False),
     Column("position", Integer, nullable=False),
 )

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from foldlog.core.errors import StoreError
+from foldlog.storage.driver import Driver
 from foldlog.storage.journal import range_below
 from foldlog.storage.schema import search
 
@@ -70,7 +71,7 @@ def statements() -> list[str]:
     return [_CREATE] if has_fts5() else []
 
 
-def drop(connection: sqlite3.Connection) -> None:
+def drop(connection: Driver) -> None:
     """Drop the index and its tables, if they are there."""
     if is_made(connection):
         check_fts5()
@@ -82,7 +83,7 @@ def drop(connection: sqlite3.Connection) -> None:
         connection.execute(f"DROP TABLE IF EXISTS {table.name}")
 
 
-def _drop_damaged(connection: sqlite3.Connection) -> None:
+def _drop_damaged(connection: Driver) -> None:
     """Take away an index whose tables FTS5 cannot read: it would not even drop it."""
     connection.execute("PRAGMA writable_schema = ON")
     connection.execute("DELETE FROM sqlite_master WHERE type = 'table' AND name = ?", (INDEX,))
@@ -91,7 +92,7 @@ def _drop_damaged(connection: sqlite3.Connection) -> None:
         connection.execute(f"DROP TABLE IF EXISTS {INDEX}_{name}")
 
 
-def is_made(connection: sqlite3.Connection) -> bool:
+def is_made(connection: Driver) -> bool:
     """Whether there is an index: a SQLite without FTS5 makes stores that have none."""
     sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
     return connection.execute(sql, (INDEX,)).fetchone() is not None
@@ -112,24 +113,24 @@ def make_temporary() -> sqlite3.Connection:
 # How far it is.
 
 
-def position(connection: sqlite3.Connection) -> int:
+def position(connection: Driver) -> int:
     """The position through which events are in the index."""
     row = connection.execute("SELECT position FROM search_state").fetchone()
     return row[0] if row is not None and isinstance(row[0], int) else 0  # damaged: as if nothing were in it
 
 
-def last_position(connection: sqlite3.Connection) -> int:
+def last_position(connection: Driver) -> int:
     """The position of the last event, 0 where there is none."""
     return int(connection.execute("SELECT max(position) FROM events").fetchone()[0] or 0)
 
 
-def due_count(connection: sqlite3.Connection) -> int:
+def due_count(connection: Driver) -> int:
     """About how many events are not in the index: positions of deleted ones count."""
     return max(0, last_position(connection) - position(connection))
 
 
 def read_events(
-    connection: sqlite3.Connection, after: int, types: Sequence[str], limit: int
+    connection: Driver, after: int, types: Sequence[str], limit: int
 ) -> list[tuple[int, int, int, str, str]]:
     """Events after a position, of sessions, repaired ones left out: position, key, event id, type, and data.
 
@@ -141,11 +142,12 @@ def read_events(
         "AND NOT EXISTS (SELECT 1 FROM quarantine WHERE quarantine.session_key = events.session_key "
         "AND quarantine.event_id = events.event_id) ORDER BY position LIMIT ?"
     )
-    return connection.execute(sql, (*types, after, limit)).fetchall()
+    found: list[tuple[int, int, int, str, str]] = connection.execute(sql, (*types, after, limit)).fetchall()
+    return found
 
 
 def read_session(
-    connection: sqlite3.Connection, session_key: int, types: Sequence[str]
+    connection: Driver, session_key: int, types: Sequence[str]
 ) -> tuple[list[tuple[int, int, int, str, str]], list[tuple[Any, ...]]]:
     """A session's events that are in the index, and what the index has of it, in the order of its ids."""
     marks = ", ".join("?" * len(types))
@@ -160,7 +162,7 @@ def read_session(
     return events, connection.execute(sql, (session_key,)).fetchall()
 
 
-def has_strays(connection: sqlite3.Connection) -> bool:
+def has_strays(connection: Driver) -> bool:
     """Whether the index is ahead of the journal, or has texts of sessions that are not in it."""
     last = connection.execute("SELECT max(position) FROM events").fetchone()[0] or 0
     sql = "SELECT 1 FROM search_texts WHERE session_key NOT IN (SELECT session_key FROM streams) LIMIT 1"
@@ -170,7 +172,7 @@ def has_strays(connection: sqlite3.Connection) -> bool:
 # Writing.
 
 
-def set_position(connection: sqlite3.Connection, through: int) -> None:
+def set_position(connection: Driver, through: int) -> None:
     """Note how far the index is."""
     connection.execute(
         "INSERT INTO search_state (id, position) VALUES (1, ?) "
@@ -179,19 +181,19 @@ def set_position(connection: sqlite3.Connection, through: int) -> None:
     )
 
 
-def ensure(connection: sqlite3.Connection) -> None:
+def ensure(connection: Driver) -> None:
     """See that there is an index: a SQLite without FTS5 may have made the store."""
     if not is_made(connection):
         connection.execute(_CREATE)
 
 
-def kept_keys(connection: sqlite3.Connection, keys: Iterable[int]) -> set[int]:
+def kept_keys(connection: Driver, keys: Iterable[int]) -> set[int]:
     """Those of the sessions that were not deleted meanwhile."""
     sql = "SELECT 1 FROM streams WHERE session_key = ? AND substr(id, 1, 1) <> '.'"
     return {key for key in set(keys) if connection.execute(sql, (key,)).fetchone() is not None}
 
 
-def add(connection: sqlite3.Connection, entry: Entry) -> None:
+def add(connection: Driver, entry: Entry) -> None:
     """Add a text."""
     sql = (
         "INSERT INTO search_texts (session_key, event_id, kind, field, row_id, turn_id, role, text) "
@@ -201,7 +203,7 @@ def add(connection: sqlite3.Connection, entry: Entry) -> None:
     connection.execute(f"INSERT INTO {INDEX} (rowid, text) VALUES (?, ?)", (text_id, entry.text))
 
 
-def forget(connection: sqlite3.Connection, session_key: int, field: str, row_id: Any) -> None:
+def forget(connection: Driver, session_key: int, field: str, row_id: Any) -> None:
     """Remove what a row has said in a field (`call.%`: in any), or any row of the session has."""
     kind, _, key = field.partition(".")
     values: list[Any] = [session_key, field]
@@ -214,13 +216,13 @@ def forget(connection: sqlite3.Connection, session_key: int, field: str, row_id:
     _forget(connection, where, values)
 
 
-def remove(connection: sqlite3.Connection, session_keys: Iterable[int]) -> None:
+def remove(connection: Driver, session_keys: Iterable[int]) -> None:
     """Remove all that sessions have said; their words are not left in the index's own pages either."""
     if sum(_forget(connection, "session_key = ?", [key]) for key in session_keys):
         connection.execute(f"INSERT INTO {INDEX} ({INDEX}) VALUES ('optimize')")
 
 
-def _forget(connection: sqlite3.Connection, where: str, values: list[Any]) -> int:
+def _forget(connection: Driver, where: str, values: list[Any]) -> int:
     rows = connection.execute(f"SELECT text_id, text FROM search_texts WHERE {where}", values).fetchall()
     if rows:
         check_fts5()
@@ -261,7 +263,7 @@ ORDER BY found.rank, found.text_id DESC
 
 
 def find(
-    connection: sqlite3.Connection, match: str, keys: Sequence[int] | None, scope: Scope, *, ranked: int, hits: int
+    connection: Driver, match: str, keys: Sequence[int] | None, scope: Scope, *, ranked: int, hits: int
 ) -> list[Match]:
     """The best of the newest texts that match, best first.
 
@@ -282,27 +284,27 @@ def find(
     return [Match(*row) for row in connection.execute(sql, values)]
 
 
-def _span(connection: sqlite3.Connection, keys: Sequence[int]) -> tuple[int, int]:
+def _span(connection: Driver, keys: Sequence[int]) -> tuple[int, int]:
     """Between which ids the texts of sessions are: much less than all, mostly."""
     sql = f"SELECT min(text_id), max(text_id) FROM search_texts WHERE session_key IN ({', '.join(map(str, keys))})"
     first, last = connection.execute(sql).fetchone()
     return (1, 0) if first is None else (first, last)
 
 
-def keys_below(connection: sqlite3.Connection, session_id: str) -> list[int]:
+def keys_below(connection: Driver, session_id: str) -> list[int]:
     """The keys of a session and of all below it."""
     sql = "SELECT session_key FROM streams WHERE (id = ? OR id > ? AND id < ?) AND session_key > 0"
     return [row[0] for row in connection.execute(sql, (session_id, *range_below(session_id)))]
 
 
-def session_ids(connection: sqlite3.Connection, keys: Iterable[int]) -> dict[int, str]:
+def session_ids(connection: Driver, keys: Iterable[int]) -> dict[int, str]:
     """The ids of sessions by key."""
     sql = "SELECT id FROM streams WHERE session_key = ?"
     found = {key: connection.execute(sql, (key,)).fetchone() for key in set(keys)}
     return {key: row[0] for key, row in found.items() if row is not None}
 
 
-def turn_of_call(connection: sqlite3.Connection, session_id: str, call_id: Any) -> Any:
+def turn_of_call(connection: Driver, session_id: str, call_id: Any) -> Any:
     """The turn that a call belongs to, as far as the tables know it."""
     sql = "SELECT turn_id FROM calls WHERE session_id = ? AND id = ?"
     row = connection.execute(sql, (session_id, call_id)).fetchone()

@@ -1,10 +1,8 @@
 """SQLite: opening a database safely, its one writer connection, its read connections.
 
-Everything that only SQLite understands (pragmas, files, result codes aside) is here, so that another
-engine is another module. The statements of the journal and of checkpoints are in the modules beside it.
+The statements of the journal and of checkpoints are in the modules beside it.
 
-A store's file is made whole under another name and linked into place, so a half-made store is never
-seen. No code here opens the database file outside SQLite while it may be open elsewhere in the process:
+A store's file is made whole under another name and linked into place: never seen half-made. No code here opens the database file outside SQLite while it may be open elsewhere in the process:
 closing any descriptor would drop the process's POSIX locks on it.
 """
 
@@ -14,66 +12,51 @@ import secrets
 import sqlite3
 import stat
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_UN, flock
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool, QueuePool
 
-from foldlog.core.errors import NotAStoreError, StoreClosedError, StoreError
-from foldlog.core.handles import Handle
-from foldlog.storage import forking, lease, marks, wal
+from foldlog.core.errors import NotAStoreError, StoreError
+from foldlog.storage import forking, lease, lease_files, marks, wal
+from foldlog.storage.database import Arguments, Database, Found, Watch
 from foldlog.storage.faults import translated
 from foldlog.storage.files import make_private, sync_folder
 from foldlog.storage.gate import Gate
 from foldlog.storage.schema import APPLICATION_ID
 
+if TYPE_CHECKING:
+    from foldlog.storage.journal import Stream
+
 BUSY_TIMEOUT_S: Final = 30.0
 PAGE_BYTES: Final = 4096
 READ_CONNECTIONS_MAX: Final = 16
 
-Arguments = ParamSpec("Arguments")
-Found = TypeVar("Found")
 
-# Bumped in a forked child: every handle made before refuses to work there.
-_process_generation = 0
-
-
-def _after_fork() -> None:
-    global _process_generation  # noqa: PLW0603  (one counter a process, by its nature)
-    _process_generation += 1
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
-class Database(Handle):
+class SqliteDatabase(Database):
     """One SQLite file: a held writer connection under a lock, and a pool of read-only ones.
 
     Whoever writes holds `lock`, which makes it the only writer of this process, and the gate, which makes it
-    the only one of all. All methods raise `FoldlogError`s only.
+    the only one of all.
     """
 
     def __init__(self, path: Path, *, durability: str = "full", read_only: bool = False) -> None:
-        self.path = path
-        self.durability = durability
-        self.read_only = read_only
-        self._generation = _process_generation
-        self._closed = False
-        self.lock = threading.RLock()
+        super().__init__(durability=durability, read_only=read_only)
+        self.path: Path = path
+        self.name, self.short_name, self.url = str(path), path.name, f"sqlite:///{path}"
         forking.know(self)
         self._writer: Connection | None = None
         self._driver: sqlite3.Connection | None = None
         self._readers = self._engine(self._connect_reader, "BEGIN", READ_CONNECTIONS_MAX)
         self._glances = self._engine(self._connect_reader, "BEGIN", 0)
         self._writers = self._engine(self._connect_writer, "BEGIN IMMEDIATE", 1)
-        self.marks = marks.Marks(path)
+        self.marks: marks.Marks = marks.Marks(path)
         self._wal = wal.WalKeeper(path)
         if not read_only:
             self._gate = Gate(lease.folder_of(path), self.lock, BUSY_TIMEOUT_S)
@@ -83,7 +66,7 @@ class Database(Handle):
     def _open_writer(self) -> None:
         try:
             self._writer = self._writers.connect()
-            self._driver = driver_of(self._writer)
+            self._driver = self._writer.connection.driver_connection
             self._check_writable()
         except BaseException:
             self._close_writer()
@@ -129,27 +112,6 @@ class Database(Handle):
         with self._alive().begin():
             pass
 
-    @property
-    def is_inherited(self) -> bool:
-        """Whether this handle came through fork(): it, and its locks, are not to be touched."""
-        return self._generation != _process_generation
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether this handle was closed."""
-        return self._closed
-
-    def check_open(self) -> None:
-        """Raise `StoreClosedError` where this handle cannot be used."""
-        if self._generation == _process_generation and not self._closed:
-            return
-        if self.is_inherited:
-            raise StoreClosedError(
-                f"{self.path} was opened before fork() and does not work in the child process",
-                hint="open the store again in the child",
-            )
-        raise StoreClosedError(f"{self.path} is closed", hint="open the store again")
-
     def _alive(self) -> Connection:
         self.check_open()
         if self._writer is None:
@@ -162,7 +124,7 @@ class Database(Handle):
 
     def writer(self) -> sqlite3.Connection:
         """The driver's writer connection, for statements that commit by themselves; only while `lock` is held."""
-        if self._driver is None or self._closed or self._generation != _process_generation:
+        if self._driver is None or self._closed or self.is_inherited:
             self.check_writable()
         return self._driver  # type: ignore[return-value]  # check_writable() has raised where it is None
 
@@ -228,6 +190,44 @@ class Database(Handle):
         with translated(f"opening {self.path}"):
             return self._connect_reader()
 
+    def acquire(self, session_id: str, holder: dict[str, Any]) -> lease.Lease:
+        """Take a session's lease."""
+        return lease.acquire(lease.folder_of(self.path), session_id, holder)
+
+    def push_aside(self, session_id: str) -> None:
+        """Take a session's lease from its holder."""
+        lease.push_aside(lease.folder_of(self.path), session_id)
+
+    def noted(self, stream: "Stream") -> int:
+        """The last event of a session that was noted as committed."""
+        return marks.noted(self, stream)
+
+    def lost(self) -> list[marks.Lost]:
+        """Every session of which events were noted as committed that are not there."""
+        return marks.lost(self)
+
+    def leased(self, session_ids: Iterable[str]) -> set[str]:
+        """Those of the sessions that somebody may be writing."""
+        folder = lease.folder_of(self.path)
+        held = {found.path for found in lease_files.read(folder) if found.is_held is not False}
+        return {one for one in session_ids if lease.path_of(folder, one) in held}
+
+    @property
+    def file_mode(self) -> int:
+        """That of the database."""
+        return self.path.stat().st_mode & 0o666
+
+    def settle(self) -> None:
+        """Write a page where a commit whose sync failed may have left what it wrote."""
+        with self.transaction() as connection:
+            wal.settle(connection)
+
+    def watch(self) -> Watch:
+        """What to ask whether anything was committed."""
+        from foldlog.storage.sqlite_watch import FileWatch  # noqa: PLC0415  (it looks through this module)
+
+        return FileWatch(self)
+
     def close(self) -> None:
         """Close every connection; closing twice is fine."""
         if self._closed or self.is_inherited:
@@ -254,11 +254,14 @@ class Database(Handle):
         self._writers.dispose()
 
 
-def driver_of(connection: Connection) -> sqlite3.Connection:
-    """The sqlite3 connection under a SQLAlchemy one."""
-    found = connection.connection.driver_connection
-    assert isinstance(found, sqlite3.Connection)  # noqa: S101  (our creator made it)
-    return found
+def sqlite_of(database: Database, doing: str) -> SqliteDatabase:
+    """A database as the SQLite file that it is; raises `StoreError` for one that a server has."""
+    if isinstance(database, SqliteDatabase):
+        return database
+    raise StoreError(
+        f"{database.name}: {doing} is for stores in SQLite",
+        hint="copy the store into a file first: `foldlog copy URL history.db`",
+    )
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

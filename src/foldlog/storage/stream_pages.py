@@ -3,15 +3,15 @@
 Everything else that reads events goes through `foldlog.storage.journal`.
 """
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from foldlog.core.errors import CorruptJournalError
 from foldlog.storage import quarantine
 from foldlog.storage.damage import fetch, missing, unreadable
+from foldlog.storage.database import Database
+from foldlog.storage.driver import Driver, driver_of
 from foldlog.storage.journal import Stream, check_kept
-from foldlog.storage.sqlite import Database, driver_of
 
 _PAGE_ROWS: Final = 2000
 _SELECT: Final = (
@@ -57,7 +57,7 @@ def read(
     return _pages(page, stream, after, without)
 
 
-def read_on(connection: sqlite3.Connection, stream: Stream, *, without: frozenset[int]) -> Iterator[list[EventRow]]:
+def read_on(connection: Driver, stream: Stream, *, without: frozenset[int]) -> Iterator[list[EventRow]]:
     """All of a session's events but those set apart, in pages, on a connection and in its transaction."""
     return _pages(lambda after: _page(connection, stream, after, None, without), stream, 0, without)
 
@@ -66,9 +66,7 @@ def read_on(connection: sqlite3.Connection, stream: Stream, *, without: frozense
 _Page = tuple[list[EventRow], CorruptJournalError | None]
 
 
-def _page(
-    connection: sqlite3.Connection, stream: Stream, after: int, through: int | None, without: frozenset[int]
-) -> _Page:
+def _page(connection: Driver, stream: Stream, after: int, through: int | None, without: frozenset[int]) -> _Page:
     last = 2**62 if through is None else through
     rows, error = fetch(connection, _KEPT if without else _ALL, (stream.key, after, last, _PAGE_ROWS))
     if error is None:

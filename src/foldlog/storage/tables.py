@@ -4,45 +4,19 @@ Rows come and go as ready-made columns (`foldlog.core.columns`); this module kno
 It runs on a connection inside the caller's transaction.
 """
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection
 
+from foldlog.storage.driver import Driver, driver_of, sql_of
 from foldlog.storage.journal import range_below
 from foldlog.storage.schema import ROW_TABLES, messages, projection, tree
-from foldlog.storage.sqlite import driver_of
 
 
-@cache
-def _upserts(table: Table) -> tuple[str, str]:
-    """`INSERT … ON CONFLICT DO UPDATE`: of rows that stay where indexes have them, and of any.
-
-    A column that is set has its indexes written, changed or not, and a page of each for every row. So the
-    first leaves indexed columns out, and rows in which one has changed untouched.
-    """
-    columns = [column.name for column in table.columns]
-    key = [column.name for column in table.primary_key]
-    indexed = {column.name for index in table.indexes for column in index.columns}
-    changed = [name for name in columns if name not in key]
-    insert = (
-        f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join(f':{name}' for name in columns)}) "
-        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET"
-    )
-    moved = [f"{name} = excluded.{name}" for name in changed]
-    staying = [f"{name} = excluded.{name}" for name in changed if name not in indexed]
-    same = [f"{table.name}.{name} IS excluded.{name}" for name in changed if name in indexed] or ["TRUE"]
-    return f"{insert} {', '.join(staying)} WHERE {' AND '.join(same)}", f"{insert} {', '.join(moved)}"
-
-
-def write_rows(connection: sqlite3.Connection, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_rows(connection: Driver, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Insert rows, or replace those whose key is there."""
-    staying, moved = _upserts(projection.tables[table])
-    rows = list(rows)
-    if connection.executemany(staying, rows).rowcount < len(rows):
-        connection.executemany(moved, rows)
+    sql_of(connection).write_rows(connection, projection.tables[table], rows)
 
 
 def key_of(row: Mapping[str, Any]) -> Any:
@@ -57,12 +31,12 @@ def read_table(connection: Connection, table: str, session_id: str) -> dict[Any,
     return {key_of(row): row for row in found}
 
 
-def forget_messages(connection: sqlite3.Connection, session_id: str) -> None:
+def forget_messages(connection: Driver, session_id: str) -> None:
     """Delete a session's messages: a restore has replaced them."""
     connection.execute(f"DELETE FROM {messages.name} WHERE session_id = ?", (session_id,))
 
 
-def forget_edges(connection: sqlite3.Connection, session_id: str, call_ids: Iterable[Any]) -> None:
+def forget_edges(connection: Driver, session_id: str, call_ids: Iterable[Any]) -> None:
     """Delete edges whose calls no longer lead to a child."""
     connection.executemany(
         f"DELETE FROM {tree.name} WHERE session_id = ? AND call_id = ?",
@@ -70,9 +44,9 @@ def forget_edges(connection: sqlite3.Connection, session_id: str, call_ids: Iter
     )
 
 
-def read_writers(connection: sqlite3.Connection) -> dict[str, str | None]:
+def read_writers(connection: Driver) -> dict[str, str | None]:
     """Who was writing each session, as far as tables of an older schema say."""
-    columns = [row[1] for row in connection.execute("PRAGMA table_info(sessions)")]
+    columns = sql_of(connection).columns(connection, "sessions")
     if "writer" not in columns or "session_id" not in columns:
         return {}
     return dict(connection.execute("SELECT session_id, writer FROM sessions").fetchall())
@@ -111,7 +85,8 @@ def read_usage(connection: Connection, session_id: str) -> str | None:
 def read_row(connection: Connection, kind: str, session_id: str, row_id: Any) -> Stored | None:
     """One row, or None."""
     sql = f"SELECT {_STORED} FROM {ROW_TABLES[kind].name} WHERE session_id = ? AND id = ?"
-    row = connection.exec_driver_sql(sql, (session_id, row_id)).first()
+    key = sql_of(driver_of(connection)).row_key(row_id)
+    row = connection.exec_driver_sql(sql, (session_id, key)).first()
     return None if row is None else (row[0], row[1], row[2], row[3])
 
 
@@ -152,11 +127,16 @@ def read_joined(
     if roles:
         where.append(f"role IN ({', '.join('?' * len(roles))})")
         values += roles
+    driver = driver_of(connection)
+    words = sql_of(driver)
     where.append("turn_id IS NOT NULL" if turn_id is None else "turn_id = ?")
-    values += [] if turn_id is None else [turn_id]
-    table = ROW_TABLES[kind].name
-    sql = f"SELECT turn_id, id, first_event_id FROM {table} WHERE {' AND '.join(where)} ORDER BY seq"
-    return driver_of(connection).execute(sql, values).fetchall()
+    values += [] if turn_id is None else [words.row_key(turn_id)]
+    names = f"{words.id_name('turn_id', 'turn_id')}, {words.id_name('id', 'id')}"
+    sql = f"SELECT turn_id, id, first_event_id, {names} FROM {ROW_TABLES[kind].name} WHERE {' AND '.join(where)} ORDER BY seq"
+    return [
+        (words.id_of(turn, turn_name), words.id_of(row, name), event_id)
+        for turn, row, event_id, turn_name, name in driver.execute(sql, values)
+    ]
 
 
 def read_below(connection: Connection, table: str, columns: str, session_id: str) -> list[tuple[Any, ...]]:

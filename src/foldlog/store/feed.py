@@ -4,18 +4,16 @@ A position is the global order of a store; an event id is the order within its s
 """
 
 import contextlib
-import sqlite3
 import time
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from foldlog.core.errors import InvalidEventError, StoreClosedError, StoreError
+from foldlog.core.errors import InvalidEventError, StoreClosedError
 from foldlog.core.ids import check_event_type, check_session_id
 from foldlog.session.events import event_of
 from foldlog.storage import event_feed, journal
-from foldlog.storage.faults import translated
+from foldlog.storage.database import Database, replaced
 from foldlog.storage.journal import StoredEvent, Stream
-from foldlog.storage.sqlite import Database, reading_mode
 
 # From one look to the next: while events come, and when none has come for a while.
 LOOK_EVERY_S: Final = 0.02
@@ -99,58 +97,33 @@ def _follow(database: Database, which: Wanted, idle_timeout_s: float | None) -> 
 
 def looks(database: Database, which: Wanted) -> Generator[RecordedEvent | None, None, None]:
     """As `follow`, with None where a look found nothing new: the caller waits, and asks on."""
-    file = _file_of(database)
-    takes_file_as_unchanging = reading_mode(database.path) != "ro"
-    reader = database.new_reader()
+    watch = database.watch()
+    last = 0
     try:
-        version, last = None, 0
         while not database.is_closed or database.is_inherited:
             database.check_open()
-            with translated(f"reading {database.path}"):
-                seen = reader.execute("PRAGMA data_version").fetchone()[0]
-            if seen != version:
-                version = seen
+            if watch.is_new():
                 # Before the events are read: what is not wanted is not looked at again with each commit.
-                last = _last_position(database, reader, last)
+                last = _last_position(database, last)
                 for event in read(database, which):
                     which = which._replace(after=event.position)
                     yield event
                 which = which._replace(after=max(which.after, last))
             else:
-                if _file_of(database) != file:
-                    raise _replaced(database)
                 yield None
-                if takes_file_as_unchanging:
-                    reader.close()
-                    takes_file_as_unchanging = reading_mode(database.path) != "ro"
-                    reader, version = database.new_reader(), None
     except StoreClosedError:
         if database.is_inherited:
             raise
         return  # closed between two looks
     finally:
-        reader.close()
+        watch.close()
 
 
-def _file_of(database: Database) -> tuple[int, int] | None:
-    """Which file the store is, None where it is gone; without opening it."""
-    try:
-        found = database.path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _last_position(database: Database, reader: sqlite3.Connection, before: int) -> int:
-    with translated(f"reading {database.path}"):
-        last = reader.execute("SELECT max(position) FROM events").fetchone()[0] or 0
+def _last_position(database: Database, before: int) -> int:
+    """The last position through which nothing can appear any more."""
+    through = database.settled_position()
+    with database.read() as connection:
+        last = connection.exec_driver_sql("SELECT max(position) FROM events").scalar() or 0
     if last < before:  # positions only grow, whatever is deleted
-        raise _replaced(database)
-    return int(last)
-
-
-def _replaced(database: Database) -> StoreError:
-    return StoreError(
-        f"{database.path}: another file has taken the place of the one that was followed, or none is there",
-        hint="open the store again and follow from its beginning: positions of one store mean nothing in another",
-    )
+        raise replaced(database)
+    return min(int(last), through)

@@ -5,8 +5,18 @@ What is at a path is looked at by `foldlog.storage.sqlite` when the store is ope
 
 import os
 from pathlib import Path
+from typing import Final
 
 from foldlog.core.errors import StoreError
+
+_SERVER: Final = ("postgresql://", "postgresql+psycopg://", "postgres://")
+
+
+def place_of(path_or_url: str | Path) -> Path | str:
+    """The path of a store from a path or a `sqlite:///` URL, or the URL of a server's as it is; or `StoreError`."""
+    if isinstance(path_or_url, str) and path_or_url.startswith(_SERVER):
+        return path_or_url
+    return path_of(path_or_url)
 
 
 def path_of(path: str | Path) -> Path:

@@ -19,7 +19,7 @@ from foldlog.store import addresses, feed, searching
 
 if TYPE_CHECKING:
     from foldlog.session.session import Session
-    from foldlog.storage.sqlite import Database
+    from foldlog.storage.database import Database
 
 
 class Reading(Handle):

@@ -7,7 +7,6 @@ is in `foldlog.core.searchable`, the index's tables in `foldlog.storage.search_t
 
 import contextlib
 import math
-import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -27,9 +26,10 @@ from foldlog.core.match_text import match_of
 from foldlog.core.refs import Ref
 from foldlog.core.searchable import KINDS, PUTS, RESTORED, TYPES, flatten, texts_of
 from foldlog.storage import blobs, journal, search_tables
+from foldlog.storage.database import Database
+from foldlog.storage.driver import Driver, driver_of
 from foldlog.storage.faults import translated
 from foldlog.storage.search_tables import Entry, Match, Scope
-from foldlog.storage.sqlite import Database, driver_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ def _said_by(key: int, event_id: int, event_type: str, event: dict[str, Any], re
     return Said([(field, (key, row_id)) for field, row_id in replaced], entries)
 
 
-def _write(connection: sqlite3.Connection, portion: _Portion) -> bool:
+def _write(connection: Driver, portion: _Portion) -> bool:
     """Write a portion, unless another process was faster."""
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -208,7 +208,7 @@ def _keys(said: list[Said]) -> set[int]:
     return {key for one in said for _, (key, _) in one.replaced} | {e.session_key for one in said for e in one.entries}
 
 
-def _add(connection: sqlite3.Connection, said: Said, kept: set[int]) -> None:
+def _add(connection: Driver, said: Said, kept: set[int]) -> None:
     for field, (key, row_id) in said.replaced:
         search_tables.forget(connection, key, field, row_id)
     for entry in said.entries:
@@ -275,12 +275,12 @@ def _check(session_id: Any, role: Any, kind: Any, limit: Any) -> None:
         raise LimitError(f"limit={limit!r} is out of range", hint=f"use an int from 1 to {SEARCH_HITS_MAX:,}")
 
 
-def _find(connection: sqlite3.Connection, match: str, keys: list[int] | None, scope: Scope, limit: int) -> list[Match]:
+def _find(connection: Driver, match: str, keys: list[int] | None, scope: Scope, limit: int) -> list[Match]:
     return search_tables.find(connection, match, keys, scope, ranked=SEARCH_RANKED_MAX, hits=limit)
 
 
 def _fill(
-    newest: sqlite3.Connection, events: list[tuple[int, int, int, str, str]], reader: blobs.Reader
+    newest: Driver, events: list[tuple[int, int, int, str, str]], reader: blobs.Reader
 ) -> set[tuple[str, int, Any]]:
     """Fill an index with the newest events; which rows' fields of the other index they replace."""
     superseded: set[tuple[str, int, Any]] = set()
@@ -301,7 +301,7 @@ def _is_superseded(found: Match, superseded: set[tuple[str, int, Any]]) -> bool:
     )
 
 
-def _hit(connection: sqlite3.Connection, session_id: str, found: Match) -> Hit:
+def _hit(connection: Driver, session_id: str, found: Match) -> Hit:
     turn_id = found.turn_id
     if turn_id is None and found.field.startswith("call."):
         turn_id = search_tables.turn_of_call(connection, session_id, found.row_id)

@@ -25,11 +25,11 @@ from foldlog.session.config import Config
 from foldlog.session.session import Session, id_of
 from foldlog.storage import journal
 from foldlog.storage.committer import Committer
-from foldlog.storage.sqlite import Database
+from foldlog.storage.database import Database
 from foldlog.store import searching
 from foldlog.store.first_row import first_row
 from foldlog.store.outlets import Outlets
-from foldlog.store.paths import checked_path, path_of
+from foldlog.store.paths import checked_path, place_of
 from foldlog.store.upgrade import open_database
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def open(path_or_url: str | Path, *, read_only: bool = False, config: Config | N
     ...     list(store.sessions())
     []
     """
-    return Store(path_of(path_or_url), config or Config(), read_only=read_only)
+    return Store(place_of(path_or_url), config or Config(), read_only=read_only)
 
 
 # How often the next child's number is looked for again before the one who holds it is named.
@@ -66,7 +66,7 @@ class Store(Outlets):
     ['demo']
     """
 
-    def __init__(self, path: Path, config: Config, *, read_only: bool = False) -> None:
+    def __init__(self, place: Path | str, config: Config, *, read_only: bool = False) -> None:
         self._config = config
         self._lock = threading.Lock()
         self.export_lock = threading.Lock()
@@ -79,13 +79,16 @@ class Store(Outlets):
                 raise StoreError(
                     f"there is no folder {above} for export_dir", hint="make the folder first, or check the path"
                 )
-        self._database = open_database(path, config, read_only=read_only)
+        self._database = open_database(place, config, read_only=read_only)
         self._committer = Committer(self._database)
         self._search_keeper = searching.Keeper(self._database)
+        #: The store's file; None where a server has it.
         self.path = self._database.path
+        #: The store's URL, without a password.
+        self.url = self._database.url
 
     def __repr__(self) -> str:
-        return f"<Store {str(self.path)!r}>"
+        return f"<Store {self.url!r}>"
 
     # What sessions need (see `foldlog.session.host.Host`).
 

@@ -5,6 +5,7 @@ refilled from the journal. It succeeds whole or leaves the file as it was.
 """
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -16,34 +17,68 @@ from foldlog.session import checkpoint
 from foldlog.session.config import Config
 from foldlog.session.replaying import fold_on_connection
 from foldlog.storage import file_system, migrate, recognise, sqlite, tables
+from foldlog.storage.database import Database
+from foldlog.storage.driver import driver_of, sql_of
 from foldlog.storage.faults import translated
 from foldlog.storage.journal import Stream
 from foldlog.storage.schema import SCHEMA_NUMBER
-from foldlog.storage.sqlite import Database
+from foldlog.storage.sqlite import SqliteDatabase
 from foldlog.store import searching
 
 
-def open_database(path: Path, config: Config, *, read_only: bool) -> Database:
-    """The database at `path`, made if there is none and upgraded if it is older."""
-    path = _resolved(path)
+def open_database(place: Path | str, config: Config, *, read_only: bool) -> Database:
+    """The database at a path or on a server, made if there is none and upgraded if it is older."""
+    if isinstance(place, str):
+        return _open_on_server(place, config, read_only=read_only)
+    path = _resolved(place)
     if not read_only and not config.allow_network_file_system:
         file_system.check_local(path)
     if not path.exists() and not read_only:
         sqlite.create(path, migrate.make_schema)
     number = sqlite.probe(path)
+    _check_number(number, str(path), read_only=read_only)
+    with translated(f"opening {path}"), contextlib.closing(sqlite.glance(path)) as connection:
+        recognise.check_schema(connection, str(path), number)
+    return _upgraded(SqliteDatabase(path, durability=config.durability, read_only=read_only), number)
+
+
+def _open_on_server(url: str, config: Config, *, read_only: bool) -> Database:
+    try:
+        from foldlog.storage import postgres, postgres_making  # noqa: PLC0415  (its driver is an extra)
+    except ImportError as error:
+        raise StoreError(
+            "a store on PostgreSQL needs psycopg, which is not installed",
+            hint="pip install 'foldlog[postgres]'",
+        ) from error
+    place = postgres_making.parsed(url)
+    postgres_making.prepare(place, read_only=read_only)
+    database = postgres.PostgresDatabase(place, durability=config.durability, read_only=read_only)
+    try:
+        with database.read() as connection:
+            driver = driver_of(connection)
+            number = sql_of(driver).schema_number(driver)
+        _check_number(number, database.name, read_only=read_only)
+    except BaseException:
+        database.close()
+        raise
+    return _upgraded(database, number)
+
+
+def _check_number(number: int, name: str, *, read_only: bool) -> None:
     if number > SCHEMA_NUMBER:
         raise SchemaTooNewError(
-            f"{path} has schema {number}; this foldlog knows up to {SCHEMA_NUMBER}",
-            hint="install a newer foldlog; the file was not touched",
+            f"{name} has schema {number}; this foldlog knows up to {SCHEMA_NUMBER}",
+            hint="install a newer foldlog; the store was not touched",
         )
     if number < SCHEMA_NUMBER and read_only:
         raise StoreError(
-            f"{path} has the older schema {number} and was opened read-only",
+            f"{name} has the older schema {number} and was opened read-only",
             hint="open it once without read_only=True to upgrade it, or run `foldlog upgrade`",
         )
-    with translated(f"opening {path}"), contextlib.closing(sqlite.glance(path)) as connection:
-        recognise.check_schema(connection, path, number)
-    database = Database(path, durability=config.durability, read_only=read_only)
+
+
+def _upgraded(database: Database, number: int) -> Database:
+    """The database with today's schema; closed where that fails."""
     if number < SCHEMA_NUMBER:
         try:
             upgrade(database)
@@ -70,17 +105,18 @@ _SESSIONS: Final = "SELECT id, session_key FROM streams WHERE substr(id, 1, 1) <
 
 def upgrade(database: Database) -> None:
     """Bring an older database to today's schema; whole, or not at all."""
-    with translated(f"upgrading {database.path}"), database.transaction() as connection:
-        driver = sqlite.driver_of(connection)
+    with translated(f"upgrading {database.name}"), database.transaction() as connection:
+        driver = driver_of(connection)
         # Another process may have been faster; the transaction now shows what it did.
-        if driver.execute("PRAGMA user_version").fetchone()[0] >= SCHEMA_NUMBER:
+        if sql_of(driver).schema_number(driver) >= SCHEMA_NUMBER:
             return
         writers = tables.read_writers(driver)
         migrate.upgrade(connection)
         for _ in rebuild_tables(connection, writers):
             pass
         migrate.mark_current(connection)
-        recognise.check_schema(driver, database.path, SCHEMA_NUMBER)
+        if isinstance(driver, sqlite3.Connection):
+            recognise.check_schema(driver, database.name, SCHEMA_NUMBER)
 
 
 def rebuild_tables(connection: Connection, writers: Mapping[str, str | None]) -> Iterator[str]:
@@ -88,7 +124,7 @@ def rebuild_tables(connection: Connection, writers: Mapping[str, str | None]) ->
 
     `writers` tells who was writing each session. Raises `CorruptJournalError` where a journal does not fold.
     """
-    driver = sqlite.driver_of(connection)
+    driver = driver_of(connection)
     migrate.remake_projection(connection)
     for session_id, key in driver.execute(_SESSIONS).fetchall():
         view = fold_on_connection(driver, Stream(session_id, key))

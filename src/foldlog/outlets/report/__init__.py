@@ -35,5 +35,5 @@ def chunks(store: "Store", session_id: str, format: str) -> Iterator[str]:
 def write(store: "Store", session_id: str, path: Path, format: str) -> Path:
     """Write a session's file, old or new and never half; what is at `path` is replaced."""
     pieces = (piece.encode() for piece in chunks(store, session_id, format))
-    write_file(path, pieces, store.path.stat().st_mode & 0o666)
+    write_file(path, pieces, store.database.file_mode)
     return path

@@ -70,7 +70,7 @@ class PageData:
             "foldlog": __version__,
             "made_at": milliseconds(run.made_at),
             "time_zero": self._zero,
-            "store": run.store.path.name,
+            "store": run.store.database.short_name,
             "final": {
                 "value": self._text(final.get("value_preview")) if "value_ref" in final else None,
                 "error": self._error(final.get("error")),

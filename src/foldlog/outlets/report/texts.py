@@ -15,7 +15,7 @@ from foldlog.core.ids import is_hash
 from foldlog.storage.blobs import Reader
 
 if TYPE_CHECKING:
-    from foldlog.storage.sqlite import Database
+    from foldlog.storage.database import Database
 
 # JSON up to this size is indented; a larger one is cut anyway.
 _INDENT_CHARS_MAX: Final = 50_000

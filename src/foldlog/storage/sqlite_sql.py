@@ -1,0 +1,127 @@
+"""SQLite's SQL, where PostgreSQL's reads differently: see `foldlog.storage.driver.Sql`.
+
+How a database is opened and written is in `foldlog.storage.sqlite`.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import MetaData, Table
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from foldlog.storage.schema import SCHEMA_NUMBER, TRIGGERS
+from foldlog.storage.sql_views import SQL_VIEWS
+
+NAME: Final = "sqlite"
+# No key is given twice: those of deleted sessions are kept below 0.
+NEW_STREAM_KEY: Final = (
+    "1 + max(coalesce((SELECT max(session_key) FROM streams), 0), -coalesce((SELECT min(session_key) FROM streams), 0))"
+)
+BEGIN_APPEND: Final = "BEGIN IMMEDIATE"
+# An event's data as bytes: damaged text may not decode, and tells all the same.
+DATA_BYTES: Final = "CAST(data AS BLOB)"
+IS_WHOLE_CHAIN: Final = "typeof(chain) = 'blob' AND length(chain) = 32"
+
+_DIALECT: Final = sqlite.dialect()
+
+
+def statements(*metadata: MetaData) -> list[str]:
+    """The DDL of tables and their indexes, in order."""
+    found: list[str] = []
+    for one in metadata:
+        for table in one.sorted_tables:
+            found.append(str(CreateTable(table).compile(dialect=_DIALECT)).strip())
+            indexes = sorted(table.indexes, key=lambda index: str(index.name))
+            found += [str(CreateIndex(index).compile(dialect=_DIALECT)) for index in indexes]
+    return found
+
+
+def trigger_statements() -> list[str]:
+    """The DDL of the triggers."""
+    return list(TRIGGERS.values())
+
+
+def view_statements() -> list[str]:
+    """The DDL of the SQL views, in order."""
+    return [f"CREATE VIEW {name} AS {view.select.strip()}" for name, view in SQL_VIEWS.items()]
+
+
+def columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    """The names of a table's columns."""
+    return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+
+
+@cache
+def _upserts(table: Table) -> tuple[str, str]:
+    """`INSERT … ON CONFLICT DO UPDATE`: of rows that stay where indexes have them, and of any.
+
+    A column that is set has its indexes written, changed or not, and a page of each for every row. So the
+    first leaves indexed columns out, and rows in which one has changed untouched.
+    """
+    names = [column.name for column in table.columns]
+    key = [column.name for column in table.primary_key]
+    indexed = {column.name for index in table.indexes for column in index.columns}
+    changed = [name for name in names if name not in key]
+    insert = (
+        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)}) "
+        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET"
+    )
+    moved = [f"{name} = excluded.{name}" for name in changed]
+    staying = [f"{name} = excluded.{name}" for name in changed if name not in indexed]
+    same = [f"{table.name}.{name} IS excluded.{name}" for name in changed if name in indexed] or ["TRUE"]
+    return f"{insert} {', '.join(staying)} WHERE {' AND '.join(same)}", f"{insert} {', '.join(moved)}"
+
+
+def write_rows(connection: sqlite3.Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Insert rows, or replace those whose key is there."""
+    staying, moved = _upserts(table)
+    rows = list(rows)
+    if connection.executemany(staying, rows).rowcount < len(rows):
+        connection.executemany(moved, rows)
+
+
+def walk(connection: sqlite3.Connection, table: str, columns: str) -> Iterator[Any]:
+    """Pages of a table's rows, each its rowid and then the columns, past what cannot be read."""
+    from foldlog.storage import rows_left  # noqa: PLC0415  (it reads through modules that read this one)
+
+    return rows_left.walk(connection, table, columns)
+
+
+def schema_number(connection: sqlite3.Connection) -> int:
+    """The number of the schema as the database says."""
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return found
+
+
+def mark_current(connection: sqlite3.Connection) -> None:
+    """Say that the schema is today's, inside the caller's transaction."""
+    connection.execute(f"PRAGMA user_version = {SCHEMA_NUMBER}")
+
+
+def insert(connection: sqlite3.Connection, sql: str, values: tuple[object, ...], key: str) -> int:  # noqa: ARG001
+    """Insert a row; the key that it got."""
+    found = connection.execute(sql, values).lastrowid
+    assert found is not None  # noqa: S101  (a row was added)
+    return found
+
+
+def hold_stream(connection: sqlite3.Connection, key: int | None) -> None:
+    """Nobody else writes while this transaction does."""
+
+
+def row_key(row_id: Any) -> Any:
+    """A row's id as the id columns hold it: itself, whatever they are declared to hold."""
+    return row_id
+
+
+def id_of(key: Any, name: Any) -> Any:  # noqa: ARG001  (the other engine needs both)
+    """A row's id from an id column."""
+    return key
+
+
+def id_name(column: str, key: str) -> str:  # noqa: ARG001
+    """Nothing is needed beside the column."""
+    return "NULL"
