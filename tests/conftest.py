@@ -1,5 +1,6 @@
 """What many tests share: a clock that only moves when told, and stores in a folder of their own."""
 
+import itertools
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import foldlog
+import postgres_server
 from foldlog.testing import Clock
+from postgres_server import PostgresServer
 
 # A run in the background of a shell ignores Ctrl-C, and so would every process that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,9 +32,38 @@ def clock() -> Clock:
     return Clock()
 
 
+ENGINES = ("sqlite", "postgres")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test that asks for a store runs on both engines, unless it is marked as one of files."""
+    if "engine" in metafunc.fixturenames:
+        only_files = metafunc.definition.get_closest_marker("sqlite")
+        metafunc.parametrize("engine", ENGINES[:1] if only_files else ENGINES, scope="session")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole run."""
+    missing = postgres_server.why_not()
+    if missing is not None:
+        pytest.skip(missing)
+    with postgres_server.running() as found:
+        yield found
+
+
+_schemas = itertools.count(1)
+
+
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "history.db"
+def path(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Path | str:
+    """Where a store can be made: a path, or the URL of a schema on the server."""
+    if engine == "sqlite":
+        return tmp_path / "history.db"
+    server: PostgresServer = request.getfixturevalue("server")
+    schema = f"t{next(_schemas)}"
+    server.execute(f"CREATE SCHEMA {schema}")
+    return server.url(schema)
 
 
 @pytest.fixture
@@ -41,14 +73,14 @@ def config(clock: Clock) -> foldlog.Config:
 
 
 @pytest.fixture
-def store(path: Path, config: foldlog.Config) -> Iterator[foldlog.Store]:
+def store(path: Path | str, config: foldlog.Config) -> Iterator[foldlog.Store]:
     with foldlog.open(path, config=config) as opened:
         yield opened
 
 
 @pytest.fixture
-def reopen(path: Path, config: foldlog.Config) -> Iterator[Callable[[], foldlog.Store]]:
-    """Opens the same file again, as often as asked; all are closed at the end."""
+def reopen(path: Path | str, config: foldlog.Config) -> Iterator[Callable[[], foldlog.Store]]:
+    """Opens the same store again, as often as asked; all are closed at the end."""
     opened: list[foldlog.Store] = []
 
     def again() -> foldlog.Store:

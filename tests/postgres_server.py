@@ -1,0 +1,151 @@
+"""A PostgreSQL server of the tests' own: made in a temporary folder, on a unix socket, ended by its process id."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+_WAIT_S = 60.0
+# Where Debian and others keep what is not on the PATH.
+_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
+
+
+def program(name: str) -> str | None:
+    """Where a program of PostgreSQL's is: on the PATH, or in its usual folder, the newest."""
+    on_path = shutil.which(name)
+    if on_path is not None:
+        return on_path
+    found = [path for pattern in _FOLDERS for path in Path("/").glob(f"{pattern.lstrip('/')}/{name}")]
+    return str(max(found, key=lambda path: path.parts)) if found else None
+
+
+def why_not() -> str | None:
+    """Why no server can be had here, or None."""
+    try:
+        import psycopg  # noqa: F401, PLC0415
+    except ImportError:
+        return "psycopg is not installed"
+    if program("initdb") is None or program("postgres") is None:
+        return "PostgreSQL's programs are not installed (Debian: apt-get install postgresql)"
+    return None
+
+
+def _unprivileged() -> dict[str, int]:
+    """PostgreSQL refuses to run as root."""
+    if os.getuid() != 0:
+        return {}
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            user = pwd.getpwnam(name)
+            return {"user": user.pw_uid, "group": user.pw_gid}
+    raise RuntimeError("there is no user to run PostgreSQL as")
+
+
+class PostgresServer:
+    """One server; `settings` are lines of its configuration. Without syncs unless told: only a crash of the machine needs them."""
+
+    def __init__(self, *, fsync: bool = False, settings: tuple[str, ...] = ()) -> None:
+        # Short, for the path of a socket may have a hundred bytes only.
+        self.folder = Path(tempfile.mkdtemp(prefix="fl-pg-", dir="/tmp"))
+        self._as = _unprivileged()
+        if self._as:
+            os.chown(self.folder, self._as["user"], self._as["group"])
+        self.settings = (
+            "listen_addresses=", f"unix_socket_directories={self.folder}", "max_connections=200",
+            f"fsync={'on' if fsync else 'off'}", "logging_collector=off", *settings,
+        )  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+        self._run("initdb", "-D", str(self.data), "-A", "trust", "-U", "foldlog", "-E", "UTF8", "--locale=C", "--no-sync")
+        self.start()
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def _run(self, name: str, *arguments: str) -> None:
+        found = program(name)
+        assert found is not None, why_not()
+        done = subprocess.run(
+            [found, *arguments], capture_output=True, timeout=_WAIT_S, check=False, cwd=self.folder, **self._as
+        )
+        assert done.returncode == 0, done.stderr.decode()
+
+    def start(self) -> None:
+        found = program("postgres")
+        assert found is not None, why_not()
+        settings = [word for setting in self.settings for word in ("-c", setting)]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [found, "-D", str(self.data), *settings], stdout=log, stderr=log, cwd=self.folder, **self._as
+            )
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        import psycopg  # noqa: PLC0415
+
+        deadline = time.monotonic() + _WAIT_S
+        while True:
+            try:
+                psycopg.connect(self.conninfo("postgres")).close()
+            except psycopg.OperationalError:
+                assert self._process is not None
+                assert self._process.poll() is None, (self.folder / "log").read_text()
+                assert time.monotonic() < deadline, "the server does not come up"
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """End it: SIGQUIT at once, as after a crash; SIGINT in order, clients cut off."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(_WAIT_S)
+            self._process = None
+
+    def restart(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        self.stop(how)
+        self.start()
+
+    def close(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # Databases and stores on it.
+
+    def conninfo(self, database: str = "foldlog") -> str:
+        return f"postgresql://foldlog@/{database}?host={quote(str(self.folder), safe='')}"
+
+    def url(self, schema: str, database: str = "foldlog") -> str:
+        """The URL of a store in a schema of its own."""
+        options = quote(f"-csearch_path={schema}", safe="")
+        return f"postgresql+psycopg://foldlog@/{database}?host={quote(str(self.folder), safe='')}&options={options}"
+
+    def execute(self, *statements: str, database: str = "foldlog") -> None:
+        import psycopg  # noqa: PLC0415
+
+        with psycopg.connect(self.conninfo(database), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)  # type: ignore[arg-type]  # our own text
+
+
+@contextlib.contextmanager
+def running(**how: object) -> Iterator[PostgresServer]:
+    """A server with a database, ended with the block."""
+    server = PostgresServer(**how)  # type: ignore[arg-type]
+    try:
+        server.execute("CREATE DATABASE foldlog", database="postgres")
+        yield server
+    finally:
+        server.close()
