@@ -49,7 +49,7 @@ def _unprivileged() -> dict[str, int]:
 
 
 class PostgresServer:
-    """One server; `settings` are lines of its configuration. Without syncs unless told: only a crash of the machine needs them."""
+    """One server; `settings` are lines of its configuration. Without syncs: only a crash of the machine needs them."""
 
     def __init__(self, *, fsync: bool = False, settings: tuple[str, ...] = ()) -> None:
         # Short, for the path of a socket may have a hundred bytes only.
@@ -62,7 +62,8 @@ class PostgresServer:
             f"fsync={'on' if fsync else 'off'}", "logging_collector=off", *settings,
         )  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
-        self._run("initdb", "-D", str(self.data), "-A", "trust", "-U", "foldlog", "-E", "UTF8", "--locale=C", "--no-sync")
+        words = ("-A", "trust", "-U", "foldlog", "-E", "UTF8", "--locale=C", "--no-sync")
+        self._run("initdb", "-D", str(self.data), *words)
         self.start()
 
     @property

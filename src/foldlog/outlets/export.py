@@ -54,7 +54,7 @@ def export(store: "Store", directory: Path, session_id: str | None = None) -> li
     written = [path for one in names for path in _Export(store, directory, one).write()]
     if len(names) < len(wanted):
         raise CorruptJournalError(
-            f"{store.database.name}: {len(wanted) - len(names)} of its sessions have ids that are none, and were not written",
+            f"{store.database.name}: {len(wanted) - len(names)} sessions have ids that are none, and were not written",
             hint="the others were; run `foldlog verify` on the store",
         )
     return written

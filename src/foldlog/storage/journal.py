@@ -103,10 +103,11 @@ def _append_again(
         try:
             if not (stamped and resumed.is_kept(database, stamped)):
                 database.run(_append, database, stamped, also)
-            return
         except FoldlogError as error:
             if not may_try_again(error.__cause__):
                 raise
+        else:
+            return
     raise first
 
 

@@ -151,6 +151,7 @@ def _unusable(folder: Path, session_id: str, error: OSError) -> StoreError:
 
 
 def in_use(session_id: str, holder: dict[str, Any]) -> SessionInUseError:
+    """The refusal of a second writer, naming the first."""
     who = "another handle"
     if holder:
         who = f"process {holder.get('pid')} on {holder.get('host')} since {holder.get('since')}"

@@ -73,6 +73,7 @@ os.register_at_fork(after_in_child=_cut_off_child)
 
 
 def conninfo_of(url: URL) -> str:
+    """A URL as libpq reads it."""
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
@@ -243,7 +244,6 @@ class PostgresDatabase(Database):
             try:
                 connection = self._readers.connect()
                 connection.begin()
-                return connection
             except DBAPIError as error:
                 if connection is not None:
                     connection.invalidate()
@@ -253,6 +253,8 @@ class PostgresDatabase(Database):
                     raise
                 self._readers.dispose()
                 time.sleep(_TRY_AGAIN_S)
+            else:
+                return connection
 
     def new_reader(self) -> Server:
         """A read-only connection of the caller's own, to be closed by it."""

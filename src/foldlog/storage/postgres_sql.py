@@ -47,8 +47,10 @@ def schema_statements() -> list[str]:
         *trigger_statements(),
         *view_statements(),
         _LEASES,
-        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
-        "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))",
+        (
+            "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+            "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+        ),
         f"INSERT INTO alembic_version (version_num) VALUES ('{REVISION}')",
         f"COMMENT ON TABLE streams IS '{MARK}'",
     ]
@@ -77,8 +79,10 @@ BEGIN
   END IF;
   RAISE EXCEPTION 'events is append-only' USING ERRCODE = 'restrict_violation';
 END $$""",
-        "CREATE TRIGGER events_refuse_change BEFORE UPDATE OR DELETE ON events "
-        "FOR EACH ROW EXECUTE FUNCTION events_refuse()",
+        (
+            "CREATE TRIGGER events_refuse_change BEFORE UPDATE OR DELETE ON events "
+            "FOR EACH ROW EXECUTE FUNCTION events_refuse()"
+        ),
         "CREATE TRIGGER events_refuse_truncate BEFORE TRUNCATE ON events EXECUTE FUNCTION events_refuse()",
     ]
 

@@ -2,7 +2,8 @@
 
 The statements of the journal and of checkpoints are in the modules beside it.
 
-A store's file is made whole under another name and linked into place: never seen half-made. No code here opens the database file outside SQLite while it may be open elsewhere in the process:
+A store's file is made whole under another name and linked into place: never seen half-made. No code here
+opens the database file outside SQLite while it may be open elsewhere in the process:
 closing any descriptor would drop the process's POSIX locks on it.
 """
 

@@ -132,7 +132,8 @@ def read_joined(
     where.append("turn_id IS NOT NULL" if turn_id is None else "turn_id = ?")
     values += [] if turn_id is None else [words.row_key(turn_id)]
     names = f"{words.id_name('turn_id', 'turn_id')}, {words.id_name('id', 'id')}"
-    sql = f"SELECT turn_id, id, first_event_id, {names} FROM {ROW_TABLES[kind].name} WHERE {' AND '.join(where)} ORDER BY seq"
+    table = ROW_TABLES[kind].name
+    sql = f"SELECT turn_id, id, first_event_id, {names} FROM {table} WHERE {' AND '.join(where)} ORDER BY seq"
     return [
         (words.id_of(turn, turn_name), words.id_of(row, name), event_id)
         for turn, row, event_id, turn_name, name in driver.execute(sql, values)
