@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from benchmarks import coroutines, machine, parts, reading, sizes, slow_sync, speed, startup
+from benchmarks import coroutines, machine, parts, reading, servers, sizes, slow_sync, speed, startup
 from benchmarks.bench import FULL, QUICK, TINY, Bench, Case, Scale, say
 from benchmarks.processes import ROOT
 from benchmarks.report import render
@@ -35,6 +35,7 @@ CASES: Final[dict[str, Case]] = {
     "steps": sizes.steps,
     "wal": sizes.wal,
     "startup": startup.startup,
+    "server": servers.servers,
 }
 SCALES: Final = {scale.name: scale for scale in (FULL, QUICK, TINY)}
 

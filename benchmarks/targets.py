@@ -124,6 +124,15 @@ TARGETS = (
             Check("open a current store, ms", "startup.open", 5),
         ),
     ),
+    Target(
+        "PostgreSQL",
+        (
+            Check("8 threads, full, of one commit an event", "server.full.8.one", 3, least=True),
+            Check("4 processes x 4 sessions, of one process", "server.hosts", 2, least=True),
+            Check("take-over after SIGKILL, ms", "server.take_over", 1000),
+            Check("a follower's delay, p99 ms", "server.follow", 50),
+        ),
+    ),
 )
 
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 _WAIT_S = 60.0
@@ -37,7 +38,7 @@ def why_not() -> str | None:
     return None
 
 
-def _unprivileged() -> dict[str, int]:
+def _unprivileged() -> dict[str, Any]:
     """PostgreSQL refuses to run as root."""
     if os.getuid() != 0:
         return {}
@@ -138,13 +139,13 @@ class PostgresServer:
 
         with psycopg.connect(self.conninfo(database), autocommit=True) as connection:
             for statement in statements:
-                connection.execute(statement)  # type: ignore[arg-type]  # our own text
+                connection.execute(statement)
 
 
 @contextlib.contextmanager
-def running(**how: object) -> Iterator[PostgresServer]:
+def running(**how: Any) -> Iterator[PostgresServer]:
     """A server with a database, ended with the block."""
-    server = PostgresServer(**how)  # type: ignore[arg-type]
+    server = PostgresServer(**how)
     try:
         server.execute("CREATE DATABASE foldlog", database="postgres")
         yield server
