@@ -6,6 +6,7 @@
 
 import os
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -28,13 +29,12 @@ Found = TypeVar("Found")
 # After the last position there can be.
 NO_POSITION: Final = 2**63 - 1
 
-# Bumped in a forked child: every handle made before refuses to work there.
-_process_generation = 0
+_made: "weakref.WeakSet[Database]" = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    global _process_generation  # noqa: PLW0603  (one counter a process, by its nature)
-    _process_generation += 1
+    for database in list(_made):
+        database.is_inherited = True
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -89,13 +89,10 @@ class Database(Handle, ABC):
         self.durability = durability
         self.read_only = read_only
         self.lock = threading.RLock()
-        self._generation = _process_generation
         self._closed = False
-
-    @property
-    def is_inherited(self) -> bool:
-        """Whether this handle came through fork(): it, and its locks, are not to be touched."""
-        return self._generation != _process_generation
+        #: Whether this handle came through fork(): it, and its locks, are not to be touched.
+        self.is_inherited = False
+        _made.add(self)
 
     @property
     def is_closed(self) -> bool:
@@ -104,7 +101,7 @@ class Database(Handle, ABC):
 
     def check_open(self) -> None:
         """Raise `StoreClosedError` where this handle cannot be used."""
-        if self._generation == _process_generation and not self._closed:
+        if not (self._closed or self.is_inherited):
             return
         if self.is_inherited:
             raise StoreClosedError(
