@@ -55,6 +55,50 @@ def fill_many(store: foldlog.Store, count: int, text: str = "fine") -> None:
     session.close()
 
 
+def fill_at_once(store: foldlog.Store, count: int) -> None:
+    """One session whose calls all begin in one minute and run for half of one: very many at once."""
+    with store.start_session(id="wide") as session, session.batch():
+        turn = session.add_turn(started_at=minute(0), ended_at=minute(2), status="final")
+        for number in range(count):
+            begin = number / count
+            session.add_call(
+                "leaf", turn_id=turn["id"], model=f"m-{number % 5}", query=f"why {number}",
+                status="error" if number % 100 == 99 else "ok", started_at=minute(begin), ended_at=minute(begin + 0.5),
+                usage={"input_tokens": number, "output_tokens": 2}, cost={"usd": 0.01} if number % 2 else {"usd": "unknown"},
+            )  # fmt: skip
+
+
+def fill_deep(store: foldlog.Store, levels: int = 10) -> None:
+    """Sessions in sessions, each with calls of every status, long names, and numbers that are not known."""
+    session = store.start_session(id="deep-session-with-a-rather-long-name", prompt="Go down. " * 50)
+    open_sessions = [session]
+    for level in range(levels):
+        turn = session.add_turn(
+            started_at=minute(level), status=("running", "error", "interrupted", "final")[level % 4]
+        )
+        session.add_message("user", f"level {level}: " + "down and down " * 300, turn_id=turn["id"])
+        for number, status in enumerate(("ok", "error", "interrupted", "running", "ok")):
+            begin = level + number / 10
+            session.add_call(
+                "leaf", turn_id=turn["id"], model="a-model-with-a-very-long-name-2026-11-22-preview", provider="acme",
+                status=status, started_at=minute(begin), ended_at=minute(begin + 0.15) if status != "running" else None,
+                error="no answer in 30 s" if status == "error" else None, cost={"usd": 0.1} if number == 0 else None,
+                usage={"input_tokens": 1000 * level} if number % 2 else None,
+            )  # fmt: skip
+        code = {"code": "print(1)\n" * 50, "stdout": "1\n" * 3000, "status": "error", "error": "ValueError: down"}
+        session.add_eval(turn_id=turn["id"], started_at=minute(level + 0.5), ended_at=minute(level + 0.6), **code)
+        session.update_turn(turn["id"], ended_at=minute(level + 0.7) if level % 4 else None)
+        if level < levels - 1:
+            open_sessions.append(session := session.start_child(turn_id=turn["id"]))
+    for session in reversed(open_sessions):
+        session.close()
+
+
+def minute(number: float) -> str:
+    """A time: so many minutes after one that all of them count from."""
+    return f"2026-11-22T{int(number) // 60:02}:{int(number) % 60:02}:{number * 60 % 60:09.6f}Z"
+
+
 def fill_hostile(store: foldlog.Store) -> None:
     """Every place that holds text holds the same bad one."""
     with store.start_session(id="hostile", provider=HOSTILE, prompt=HOSTILE, more=HOSTILE) as session:

@@ -153,7 +153,10 @@ class PageData:
         if found is None:
             return [0, None]
         first, last, most = found
-        return [max(most), [first - self._zero, last - self._zero, most] if len(rows) > self._call_quotas[place] else None]
+        return [
+            max(most),
+            [first - self._zero, last - self._zero, most] if len(rows) > self._call_quotas[place] else None,
+        ]
 
     def _rows(self, kind: str, cells: Any) -> Iterable[list[Any]]:
         counts = [len(member.rows(kind)) for member in self._members]

@@ -7,7 +7,7 @@ const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumSigni
 // Integers that JavaScript would round come as text.
 const count = (number) => (typeof number === "string" ? whole.format(BigInt(number)) : whole.format(number));
 const plural = (number, noun) => `${count(number)} ${noun}${Number(number) === 1 ? "" : "s"}`;
-const brief = (number) => (Math.abs(number) >= 1e15 ? number.toExponential(1) : Math.abs(number) < 1 && number !== 0 ? String(Number(number.toPrecision(2))) : short.format(number));
+const brief = (number) => (Math.abs(number) >= 1e15 ? number.toExponential(1).replace(".0", "").replace("+", "") : Math.abs(number) < 1 && number !== 0 ? String(Number(number.toPrecision(2))) : short.format(number));
 
 const usd = (number) => {
   const value = Number(number);

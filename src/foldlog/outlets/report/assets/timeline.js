@@ -199,8 +199,9 @@ class Timeline {
       child.below[0] > 0 && `${plural(child.below[0], "session")} below`].filter(Boolean).join(" · ");
     const from = Math.min(...spans.map(([a]) => a));
     const to = Math.max(...spans.map(([, b]) => b));
-    const x = spans.length ? this.x(from) : 2;
-    const length = spans.length ? Math.max(this.x(to) - x, 3) : 0;
+    const x = spans.length ? Math.max(this.x(from), -4) : 2;
+    const end = Math.min(Math.max(this.x(to), x + 3), this.width + 4);
+    const length = spans.length && end > x ? end - x : 0; // none in sight is none
     // What ran at once is side by side here too, as far as a row has room.
     const calls = withBelow(child).flatMap((one) => one.rows.call).filter((call) => call.start !== null && call.child === null);
     const every = Math.ceil(calls.length / CALLS_A_ROW);
@@ -210,15 +211,15 @@ class Timeline {
     // The name stands beside the bar where there is room, and else on a line above it.
     const name = fitted(child.name, this.width * 0.7);
     const wide = widthOf(name) + 6 + widthOf(note, false) + 4;
-    const after = x + length + 6 + wide < this.width;
-    const before = !after && x - 6 - wide > 0;
+    const after = length > 0 && Math.max(end, 0) + 6 + wide < this.width;
+    const before = !after && length > 0 && x - 6 - wide > 0;
     if (!after && !before) this.top += 13;
     const group = svg("g", { class: `bar is-below is-${statusKind(child.status)}`, "data-bar": this.bars.length },
       length > 0 && svg("rect", { x, y: this.top, width: length, height, rx: 3, class: "bar-body" }));
     for (const call of drawn)
       group.append(svg("rect", { x: this.x(call.start), y: this.top + 2.5 + (call.lane % rowLanes) * 4, height: 3,
         width: Math.max(this.x(call.until) - this.x(call.start), 1.5), class: `dash is-${statusKind(call.status)} series-${seriesOf(call) ?? "none"}` }));
-    group.append(svg("text", { x: after ? x + length + 6 : before ? x - 6 : 2, y: after || before ? this.top + height / 2 + 4 : this.top - 3, class: "below-name", "text-anchor": before ? "end" : "start" },
+    group.append(svg("text", { x: after ? Math.max(end, 0) + 6 : before ? x - 6 : 2, y: after || before ? this.top + height / 2 + 4 : this.top - 3, class: "below-name", "text-anchor": before ? "end" : "start" },
       name, svg("tspan", { class: "lane-note", dx: 6 }, after || before ? note : fitted(note, this.width - widthOf(name) - 12, false))));
     group.addEventListener("click", () => this.open(addressOf(child)));
     const row = { kind: "session", id: child.name, status: child.status, start: spans.length ? from : null, end: to };
