@@ -64,7 +64,8 @@ def fill_at_once(store: foldlog.Store, count: int) -> None:
             session.add_call(
                 "leaf", turn_id=turn["id"], model=f"m-{number % 5}", query=f"why {number}",
                 status="error" if number % 100 == 99 else "ok", started_at=minute(begin), ended_at=minute(begin + 0.5),
-                usage={"input_tokens": number, "output_tokens": 2}, cost={"usd": 0.01} if number % 2 else {"usd": "unknown"},
+                usage={"input_tokens": number, "output_tokens": 2},
+                cost={"usd": 0.01 if number % 2 else "unknown"},
             )  # fmt: skip
 
 

@@ -49,7 +49,8 @@ return found;
 # Words of the page that are cut off, or narrower than a word is.
 CUT = """
 return [...document.querySelectorAll('.tile-value, .session-name, .session-facts, button, h1, h2')]
-  .filter((one) => one.offsetParent && (one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).overflow === 'hidden'
+  .filter((one) => one.offsetParent
+    && (one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).overflow === 'hidden'
     || (one.textContent.length > 3 && one.getBoundingClientRect().width < 20 && one.getBoundingClientRect().width > 1)))
   .map((one) => one.textContent);
 """
