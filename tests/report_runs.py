@@ -38,6 +38,37 @@ def fill_family(store: foldlog.Store) -> None:
         session.add_call("leaf", turn_id=left["id"], provider="acme", model="large")
 
 
+def fill_forks(store: foldlog.Store) -> None:
+    """A session with children and an attached one, a fork of it, and one that goes on from it; unknown costs."""
+    with store.start_session(id="source", provider="acme") as source:
+        with source.turn() as turn:
+            with turn.call("root", provider="acme", model="large") as call:
+                call.ok(usage={"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}, cost={"usd": 0.1})
+            with source.start_child(turn_id=turn.id) as child:
+                child.add_call(
+                    "leaf_batch_item", model="small", status="ok", batch_id="b", batch_index=0, cost={"usd": "unknown"},
+                    usage={"input_tokens": "unknown", "prompt_tokens": 7, "cached_input_tokens": 2},
+                    cache={"status": "hit"},
+                )  # fmt: skip
+                with child.start_child() as below:
+                    below.add_call("leaf", model="small", status="ok", usage={"input_tokens": 1}, cost={"usd": 0.2})
+                    below.add_call("leaf", status="interrupted", error="cut")
+                child.add_call("tool", status="ok", usage={"input_tokens": 1000}, cost={"usd": 1000})  # no model call
+            source.snapshot({"n": 1}, turn_id=turn.id)
+            turn.final({"n": 1})
+        attached = source.attach_child("source", turn_id=1)
+        attached.add_call("root", provider="other", status="ok", usage={"input_tokens": 5, "output_tokens": 5}, cost={})
+        attached.close()
+        source.add_call("child", child_session_id="source/child-0001", status="ok")  # leads there once more
+    with store.fork_session("source", id="fork") as fork, fork.turn() as turn:
+        with turn.call("root", provider="acme", model="large") as call:
+            call.ok(usage={"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}, cost={"usd": 0.3})
+        turn.call("leaf", model="small").__enter__().error("refused")
+        turn.final("forked")
+    with store.resume_session("source", id="resumed") as resumed, resumed.start_child() as child:
+        child.add_call("leaf", model="large", status="ok", usage={"input_tokens": 2**40}, cost={"usd": 1e-9})
+
+
 def fill_many(store: foldlog.Store, count: int, text: str = "fine") -> None:
     """One session with very many calls, some of which went wrong."""
     session = store.start_session(id="many")
