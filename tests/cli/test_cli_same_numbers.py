@@ -16,7 +16,7 @@ import pytest
 from cli_stores import make_project, parsed
 
 import foldlog
-from counted import GROUPS, MODEL_CALLS, Counted, Row, Sums, assert_columns, assert_measures, same, sums_of
+from counted import GROUPS, MODEL_CALLS, NAMES, Counted, Row, Sums, assert_columns, assert_measures, same, sums_of
 from foldlog.cli.main import main
 from foldlog.core.documents import final_document, node_of
 from foldlog.outlets import report
