@@ -11,6 +11,8 @@ from report_runs import fill_at_once, fill_deep, fill_family, fill_hostile, fill
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
+from selenium.webdriver.common.action_chains import ActionChains
+
 Look = Callable[..., Any]
 RUNS = {
     "family": fill_family,
@@ -90,6 +92,39 @@ def test_the_curve_has_as_many_as_ran(store: foldlog.Store, look: Look) -> None:
     assert "up to 5,000 at once · drawn as how many ran" in text_of(browser, ".timeline")
     # 48 is more lanes than fit; of those that went wrong, more than are drawn.
     assert browser.execute_script("return document.querySelectorAll('.timeline g.bar:not(.is-turn)').length") == 0
+
+
+def test_a_curve_shows_what_did_not_end_well(store: foldlog.Store, look: Look) -> None:
+    with store.start_session(id="top") as session:
+        for number in range(60):
+            session.add_call("leaf", started_at="2026-11-22T00:00:00Z", ended_at="2026-11-22T00:01:00Z", status="ok")
+            if number % 30 == 0:
+                session.add_call(
+                    "leaf", started_at="2026-11-22T00:00:30Z", ended_at="2026-11-22T00:02:00Z", status="error"
+                )
+    browser = look("top")
+    assert until(browser, "document.querySelector('.timeline .curve')")
+    labels = browser.execute_script(
+        "return [...document.querySelectorAll('.timeline .lane-label')].map((one) => one.textContent)"
+    )
+    assert labels == ["callsup to 62 at once · drawn as how many ran", "callsthose with an error"]
+    bar = browser.find_element("css selector", ".timeline g.is-error")
+    browser.execute_script("arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })", bar)
+    ActionChains(browser).move_to_element(bar).perform()
+    assert "call 2 · leaf · error" in text_of(browser, ".tip")
+    ActionChains(browser).click().perform()
+    assert until(browser, "document.activeElement.id === 'call-2'")
+
+
+def test_every_colour_of_a_plot_is_named(store: foldlog.Store, look: Look) -> None:
+    fill_at_once(store, 10_000)
+    browser = look("wide")
+    named = browser.execute_script(
+        "const paints = (all) => [...new Set([...all].map((one) => one.classList[0]))].sort();"
+        "const card = document.querySelectorAll('#usage .card')[1];"
+        "return [paints(card.querySelectorAll('.chart .area')), paints(card.querySelectorAll('.legend rect'))]"
+    )
+    assert named[0] == named[1] == [f"fill-series-{number}" for number in range(5)]
 
 
 def test_a_part_of_the_curve_is_drawn_as_bars(store: foldlog.Store, look: Look) -> None:

@@ -133,6 +133,8 @@ _KEYS: Final[tuple[Callable[[Row, int], Key], ...]] = (
     lambda row, slot: (*_words(row, "type", "status", "provider", "model"), str(row.get("turn_id")), slot),
     lambda row, slot: (*_words(row, "type", "status", "provider", "model"), slot),
     lambda row, slot: (*_words(row, "type", "provider", "model"), slot // 6),
+    lambda row, slot: (*_words(row, "type", "provider", "model"), slot // 20),
+    lambda row, _slot: _words(row, "type", "provider", "model"),
     lambda row, slot: (is_summed(row), slot // 20),
 )
 

@@ -122,8 +122,9 @@ const costOverTime = (session, calls) => {
     });
     return parts;
   };
-  const names = new Map(session.models.filter((row) => row.usd[0] !== null).map((row) => [seriesByModel.get(modelName(row)) ?? 6, modelName(row)]));
-  return chartCard(title, keysOf([...names].map(([series, name]) => [`series-${series}`, series === 6 ? "other models" : clip(name)])),
+  const names = new Map(session.models.map((row) => [seriesByModel.get(modelName(row)) ?? 6, modelName(row)]));
+  const drawnSeries = [...new Set(binned(session, 1, read).found.flatMap((bin) => [...bin.keys()]))].sort();
+  return chartCard(title, keysOf(drawnSeries.map((series) => [`series-${series}`, series === 6 ? OTHER_MODELS : clip(names.get(series))])),
     drawn(`Cost adding up over time to ${usd(cost[0])}.`, draw), el("p", { class: "note" }, "US dollars · time since the first call"), notDrawn([["the cost", cost[1]]], calls));
 };
 

@@ -125,7 +125,8 @@ class Timeline {
       this.curve(running, most);
       ({ drawn, lanes } = lanesOf(drawn.filter((row) => row.id !== null && statusKind(row.status) !== "well")));
       if (!drawn.length || lanes > LANES_NOT_WELL) return;
-      this.label(`${title} that did not end well`);
+      const kinds = new Set(drawn.map((row) => statusKind(row.status)));
+      this.label(title, `those ${[["error", "with an error"], ["interrupted", "interrupted"], ["running", "still running"]].filter(([kind]) => kinds.has(kind)).map(([, words]) => words).join(" or ")}`);
     }
     const height = kind === "turn" || lanes <= 8 ? 15 : lanes <= 20 ? 9 : 5;
     this.lanes(drawn, height);
@@ -325,7 +326,7 @@ class Timeline {
 
 const legend = (session) => {
   const calls = withBelow(session).flatMap((one) => one.rows.call);
-  const names = new Map(calls.filter((call) => call.summed).map((call) => [seriesOf(call) === 6 ? "other models" : modelName(call), seriesOf(call)]));
+  const names = new Map(calls.filter((call) => call.summed).map((call) => [seriesOf(call) === 6 ? OTHER_MODELS : modelName(call), seriesOf(call)]));
   const statuses = new Set([...session.rows.turn, ...calls].map((row) => statusKind(row.status)));
   const key = (paint, text) => el("li", null, svg("svg", { width: 22, height: 12, "aria-hidden": "true" }, paint), text);
   return el("ul", { class: "legend" },
