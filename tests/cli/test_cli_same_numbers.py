@@ -323,3 +323,14 @@ def test_trace(store: foldlog.Store, counted: Counted) -> None:
         for name, known in sums.known.items():
             found = [one[name] for one in args if name in one]
             assert same(math.fsum(found) if found else None, None if known is None else float(known))
+
+
+def test_diagram(store: foldlog.Store, counted: Counted) -> None:
+    for top in counted.tops():
+        root = "".join(report.chunks(store, top, "mermaid")).splitlines()[1]
+        sums, calls = counted.sums(top), len(counted.views[top].calls)
+        known = sums.known["total_tokens"]
+        assert f" · {calls:,} call" in root
+        assert ("tokens unknown" if known is None else f"<br/>{known:,} tokens") in root
+        unknown = sums.count - sums.told["total_tokens"]
+        assert (f"unknown for {unknown:,} model call" in root) is (known is not None and unknown > 0)
