@@ -128,7 +128,7 @@ class Timeline {
       const kinds = new Set(drawn.map((row) => statusKind(row.status)));
       this.label(title, `those ${[["error", "with an error"], ["interrupted", "interrupted"], ["running", "still running"]].filter(([kind]) => kinds.has(kind)).map(([, words]) => words).join(" or ")}`);
     }
-    const height = kind === "turn" || lanes <= 8 ? 15 : lanes <= 20 ? 9 : 5;
+    const height = kind === "turn" || lanes <= 12 ? 15 : lanes <= 20 ? 9 : 5;
     this.lanes(drawn, height);
     this.top += lanes * (height + 2) + 8;
   }
