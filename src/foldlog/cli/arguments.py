@@ -6,6 +6,7 @@ Nothing here imports the store before it is opened: `foldlog --help` and the she
 import contextlib
 import datetime as dt
 import re
+import shlex
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -62,7 +63,24 @@ class CountType(click.IntRange):
 
 COUNT: Final = CountType()
 
-store = click.argument("store_path", metavar="STORE", type=click.Path(path_type=Path))
+_STORE: Final = "foldlog.store"
+
+
+def _noted(ctx: click.Context, param: click.Parameter, path: Path) -> Path:
+    """The path of the store, which hints will name."""
+    del param
+    ctx.meta[_STORE] = path
+    return path
+
+
+def typed(ctx: click.Context, text: str) -> str:
+    """A hint with the store that was given for the word STORE: its commands are ready to be typed."""
+    path = ctx.meta.get(_STORE)
+    return text if path is None else _PLACE.sub(lambda _: shlex.quote(str(path)), text)
+
+
+_PLACE: Final = re.compile(r"\bSTORE\b")
+store = click.argument("store_path", metavar="STORE", type=click.Path(path_type=Path), callback=_noted)
 session = click.argument("session", type=SessionType())
 optional_session = click.argument("session", required=False, type=SessionType())
 

@@ -49,7 +49,7 @@ def _bar(label: str) -> Iterator[_Bar]:
 
 
 def _print_lines(text: str) -> None:
-    for line in text.splitlines():
+    for line in arguments.typed(click.get_current_context(), text).splitlines():
         click.echo(shown(line))
 
 

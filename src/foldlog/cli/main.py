@@ -64,6 +64,11 @@ class Verbs(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise _ReaderLeftError from error
+        except FoldlogError as error:
+            from foldlog.cli import arguments  # noqa: PLC0415  (the list of verbs needs none)
+
+            error.hint = arguments.typed(ctx, error.hint)
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The verbs in the order of the list."""

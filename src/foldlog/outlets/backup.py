@@ -33,9 +33,7 @@ def backup(database: Database, path: Path) -> None:
             finally:
                 copy.close()
         if found != "ok":
-            raise StoreError(
-                f"the copy of {database.path} is damaged: {found}", hint="run `foldlog verify` on the store"
-            )
+            raise StoreError(f"the copy of {database.name} is damaged: {found}", hint="run `foldlog verify STORE`")
         descriptor = os.open(fresh, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -103,7 +103,9 @@ def repair(store: "Store", *, progress: Progress | None = None) -> Repairs:
         plan = _plan(store, saw)
         late = sorted(set(plan.changed_sessions()) - set(leased))
         if late:
-            raise StoreError(f"{store.path}: session {late[0]!r} was damaged meanwhile", hint="run the repair again")
+            raise StoreError(
+                f"{store.database.name}: session {late[0]!r} was damaged meanwhile", hint="run the repair again"
+            )
         repairs = _carry_out(store, plan, saw)
     searching.keep_up(store.database)
     repairs.report = verify(store, progress=progress)
@@ -116,9 +118,9 @@ def _refuse_damaged_file(store: "Store") -> None:
         for problem in check_file(reader, deep=True):
             if not is_of_index(problem):
                 raise CorruptJournalError(
-                    f"{store.path}: the file itself is damaged ({problem.what})",
+                    f"{store.database.name}: the file itself is damaged ({problem.what})",
                     hint="nothing was changed; restore a backup, or save what can be read into a new file: "
-                    "foldlog.salvage(path, new), `foldlog repair STORE --into NEW`",
+                    "`foldlog repair STORE --into NEW`",
                 )
     finally:
         reader.close()
@@ -138,7 +140,7 @@ def _leases(store: "Store", session_ids: Iterable[str]) -> Iterator[None]:
 def _plan(store: "Store", saw: Progress) -> _Plan:
     reader = store.database.new_reader()
     try:
-        with translated(f"repairing {store.path}"):
+        with translated(f"repairing {store.database.name}"):
             found = read_journal(lenient(reader), saw=lambda count: saw(count, count))
             return plan_for(reader, found, format_time(store.config.clock()))
     finally:
@@ -192,7 +194,7 @@ def _notes(fault: Fault, now: str) -> Iterator[Note]:
 
 def _carry_out(store: "Store", plan: _Plan, saw: Progress) -> Repairs:
     repairs = Repairs()
-    with translated(f"repairing {store.path}"), store.database.transaction() as connection:
+    with translated(f"repairing {store.database.name}"), store.database.transaction() as connection:
         driver = driver_of(connection)
         repairs.changes += _mend_schema(driver)
         for key, session_id in plan.names.items():

@@ -87,7 +87,7 @@ def is_undecodable(error: BaseException) -> bool:
 def damaged_text(doing: str) -> CorruptJournalError:
     """The error for text in a row that is not UTF-8."""
     return CorruptJournalError(
-        f"{doing}: a row holds text that is not UTF-8", hint="run `foldlog verify` on the store; restore a backup"
+        f"{doing}: a row holds text that is not UTF-8", hint="run `foldlog verify STORE`; restore a backup"
     )
 
 
@@ -117,13 +117,16 @@ def translate(error: BaseException, doing: str) -> FoldlogError:
     if is_damage(error):
         return CorruptJournalError(
             f"{doing}: SQLite reports a damaged database",
-            hint="`foldlog verify` says where; restore a backup, or save the rest: `foldlog repair STORE --into NEW`",
+            hint="restore a backup, or save what can be read: `foldlog repair STORE --into NEW`",
         )
     if code == sqlite3.SQLITE_IOERR:
         return StoreError(
             f"{doing}: the disk failed ({name})", hint="nothing was written; check the disk and its space"
         )
-    return StoreError(f"{doing}: SQLite answered {name}", hint="see the cause of this error for SQLite's own words")
+    return StoreError(
+        f"{doing}: SQLite answered {name}",
+        hint="sqlite.org/rescode.html says what that means; `foldlog doctor STORE` looks for its cause",
+    )
 
 
 @contextmanager

@@ -266,8 +266,8 @@ def find_stream(database: Database, session_id: str) -> Stream:
         row = connection.exec_driver_sql("SELECT session_key FROM streams WHERE id = ?", (session_id,)).first()
     if row is None:
         raise UnknownSessionError(
-            f"there is no session {session_id!r} in {database.path}",
-            hint="store.sessions(), or `foldlog ls`, lists those there are",
+            f"there is no session {session_id!r} in {database.name}",
+            hint="`foldlog ls STORE --all` lists those there are",
         )
     return Stream(session_id, row[0])
 

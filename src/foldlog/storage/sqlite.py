@@ -60,8 +60,12 @@ class Database(Handle):
     the only one of all. All methods raise `FoldlogError`s only.
     """
 
-    def __init__(self, path: Path, *, durability: str = "full", read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, name: str | None = None, durability: str = "full", read_only: bool = False
+    ) -> None:
+        """`name`: what messages call it by: the path as its user gave it, which may be no absolute one."""
         self.path = path
+        self.name = str(path) if name is None else name
         self.durability = durability
         self.read_only = read_only
         self._generation = _process_generation
@@ -76,8 +80,8 @@ class Database(Handle):
         self.marks = marks.Marks(path)
         self._wal = wal.WalKeeper(path)
         if not read_only:
-            self._gate = Gate(lease.folder_of(path), self.lock, BUSY_TIMEOUT_S)
-            with translated(f"opening {path}"), self._gate.held():
+            self._gate = Gate(lease.folder_of(path), self.lock, BUSY_TIMEOUT_S, name=self.name)
+            with translated(f"opening {self.name}"), self._gate.held():
                 self._open_writer()
 
     def _open_writer(self) -> None:
@@ -117,7 +121,7 @@ class Database(Handle):
         if connection.execute("PRAGMA synchronous").fetchone()[0] != {"full": 2, "normal": 1}[self.durability]:
             connection.close()
             raise StoreError(
-                f"{self.path}: SQLite did not take durability {self.durability!r}",
+                f"{self.name}: SQLite did not take durability {self.durability!r}",
                 hint="another build of SQLite is needed",
             )
         return connection
@@ -125,7 +129,7 @@ class Database(Handle):
     def _check_writable(self) -> None:
         # Found out now, not at the first event. Root may write what its mode forbids; we do not.
         if not self.path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
-            raise StoreError(f"{self.path} is read-only", hint="open it with read_only=True, or make the file writable")
+            raise StoreError(f"{self.name} is read-only", hint="it can be read; to write, make the file writable")
         with self._alive().begin():
             pass
 
@@ -145,15 +149,15 @@ class Database(Handle):
             return
         if self.is_inherited:
             raise StoreClosedError(
-                f"{self.path} was opened before fork() and does not work in the child process",
+                f"{self.name} was opened before fork() and does not work in the child process",
                 hint="open the store again in the child",
             )
-        raise StoreClosedError(f"{self.path} is closed", hint="open the store again")
+        raise StoreClosedError(f"{self.name} is closed", hint="open the store again")
 
     def _alive(self) -> Connection:
         self.check_open()
         if self._writer is None:
-            raise StoreError(f"{self.path} was opened read-only", hint="open it without read_only=True to write")
+            raise StoreError(f"{self.name} was opened read-only", hint="open it to write, not read-only")
         return self._writer
 
     def check_writable(self) -> None:
@@ -207,7 +211,7 @@ class Database(Handle):
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One write transaction: committed when the block ends, rolled back when it raises."""
-        with self.write(), translated(f"writing {self.path}"), self._alive().begin() as transaction:
+        with self.write(), translated(f"writing {self.name}"), self._alive().begin() as transaction:
             yield transaction.connection
 
     @contextmanager
@@ -216,7 +220,7 @@ class Database(Handle):
         self.check_open()
         # A connection that takes the file for unchanging must not outlive this look at it.
         engine = self._readers if reading_mode(self.path) == "ro" else self._glances
-        with translated(f"reading {self.path}"), engine.connect() as connection:
+        with translated(f"reading {self.name}"), engine.connect() as connection:
             if self._closed:
                 connection.invalidate()  # closed meanwhile: nothing is to be left open
                 self.check_open()
@@ -225,7 +229,7 @@ class Database(Handle):
     def new_reader(self) -> sqlite3.Connection:
         """A read-only driver connection of the caller's own, to be closed by it."""
         self.check_open()
-        with translated(f"opening {self.path}"):
+        with translated(f"opening {self.name}"):
             return self._connect_reader()
 
     def close(self) -> None:
@@ -314,13 +318,14 @@ def probe(path: Path) -> int:
     Reads through SQLite and changes nothing.
     """
     check_file(path)
+    real = path.resolve()  # what SQLite keeps beside a database stands beside the file, not beside a link to it
     with translated(f"opening {path}"):
         # "immutable" first: another program's database gets no -wal and -shm files from our look at it.
-        if _application_id(path) != APPLICATION_ID:
+        if _application_id(real) != APPLICATION_ID:
             raise NotAStoreError(
                 f"{path} is a SQLite database of another program", hint="give foldlog a file of its own"
             )
-        return _pragma(path, reading_mode(path), "user_version")
+        return _pragma(real, reading_mode(real), "user_version")
 
 
 def _application_id(path: Path) -> int:
@@ -343,7 +348,8 @@ def _pragma(path: Path, mode: str, name: str) -> int:
 def glance(path: Path) -> sqlite3.Connection:
     """A read-only connection to look at a file with, before it is used; to be closed by the caller."""
     with translated(f"opening {path}"):
-        return _connect(path, reading_mode(path))
+        real = path.resolve()
+        return _connect(real, reading_mode(real))
 
 
 def check_file(path: Path) -> None:

@@ -106,7 +106,7 @@ def looks(database: Database, which: Wanted) -> Generator[RecordedEvent | None, 
         version, last = None, 0
         while not database.is_closed or database.is_inherited:
             database.check_open()
-            with translated(f"reading {database.path}"):
+            with translated(f"reading {database.name}"):
                 seen = reader.execute("PRAGMA data_version").fetchone()[0]
             if seen != version:
                 version = seen
@@ -142,7 +142,7 @@ def _file_of(database: Database) -> tuple[int, int] | None:
 
 
 def _last_position(database: Database, reader: sqlite3.Connection, before: int) -> int:
-    with translated(f"reading {database.path}"):
+    with translated(f"reading {database.name}"):
         last = reader.execute("SELECT max(position) FROM events").fetchone()[0] or 0
     if last < before:  # positions only grow, whatever is deleted
         raise _replaced(database)
@@ -151,6 +151,6 @@ def _last_position(database: Database, reader: sqlite3.Connection, before: int) 
 
 def _replaced(database: Database) -> StoreError:
     return StoreError(
-        f"{database.path}: another file has taken the place of the one that was followed, or none is there",
+        f"{database.name}: another file has taken the place of the one that was followed, or none is there",
         hint="open the store again and follow from its beginning: positions of one store mean nothing in another",
     )

@@ -25,11 +25,11 @@ from foldlog.store import searching
 
 def open_database(path: Path, config: Config, *, read_only: bool) -> Database:
     """The database at `path`, made if there is none and upgraded if it is older."""
-    path = _resolved(path)
+    real = _resolved(path)
     if not read_only and not config.allow_network_file_system:
-        file_system.check_local(path)
-    if not path.exists() and not read_only:
-        sqlite.create(path, migrate.make_schema)
+        file_system.check_local(real)
+    if not real.exists() and not read_only:
+        sqlite.create(real, migrate.make_schema)
     number = sqlite.probe(path)
     if number > SCHEMA_NUMBER:
         raise SchemaTooNewError(
@@ -39,11 +39,11 @@ def open_database(path: Path, config: Config, *, read_only: bool) -> Database:
     if number < SCHEMA_NUMBER and read_only:
         raise StoreError(
             f"{path} has the older schema {number} and was opened read-only",
-            hint="open it once without read_only=True to upgrade it, or run `foldlog upgrade`",
+            hint="`foldlog upgrade STORE` brings it up to date, and so does opening it to write",
         )
     with translated(f"opening {path}"), contextlib.closing(sqlite.glance(path)) as connection:
         recognise.check_schema(connection, path, number)
-    database = Database(path, durability=config.durability, read_only=read_only)
+    database = Database(real, name=str(path), durability=config.durability, read_only=read_only)
     if number < SCHEMA_NUMBER:
         try:
             upgrade(database)
@@ -70,7 +70,7 @@ _SESSIONS: Final = "SELECT id, session_key FROM streams WHERE substr(id, 1, 1) <
 
 def upgrade(database: Database) -> None:
     """Bring an older database to today's schema; whole, or not at all."""
-    with translated(f"upgrading {database.path}"), database.transaction() as connection:
+    with translated(f"upgrading {database.name}"), database.transaction() as connection:
         driver = sqlite.driver_of(connection)
         # Another process may have been faster; the transaction now shows what it did.
         if driver.execute("PRAGMA user_version").fetchone()[0] >= SCHEMA_NUMBER:

@@ -1,0 +1,114 @@
+"""What hints say: commands that can be typed, and no Python, wherever the command line can meet them."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import foldlog
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+SOURCES = Path(foldlog.__file__).parent
+# Those whose errors a verb may raise. What opens a session to write it is a program, which is told of Python.
+MODULES = sorted(
+    path
+    for path in [
+        *(SOURCES / "storage").glob("*.py"),
+        *(SOURCES / "store").glob("*.py"),
+        *(SOURCES / "outlets").glob("*.py"),
+        *(SOURCES / "cli").glob("*.py"),
+        SOURCES / "session" / "stored_rows.py",
+    ]
+    if path.name not in ("first_row.py",)  # starting a session
+)
+# Hints of refusals that only a program can earn: its own session's commit, its own values.
+OF_PROGRAMS = {
+    "call reload() to see what was kept, then go on",
+    "open it with open_session(), or choose another id",
+    "a ref belongs to its store: make another with value_ref(value)",
+    "read them while the store is open, or all at once with view.load(), or open the store again",
+}
+PYTHON = re.compile(r"(?<!substr)(?<=\w)\(|\w=\w|\b(store|session|foldlog|view)\.[a-z_]+\b|\bConfig\b|\bTrue\b")
+
+
+def hints_in(path: Path) -> Iterator[str]:
+    """The texts that a module gives as hints."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        found: list[ast.expr] = []
+        if isinstance(node, ast.Call):
+            found += [keyword.value for keyword in node.keywords if keyword.arg == "hint"]
+            if isinstance(node.func, ast.Name) and node.func.id in ("Problem", "Finding") and node.args:
+                found.append(node.args[-1])
+        elif isinstance(node, ast.Assign) and any(
+            isinstance(name, ast.Name) and name.id.strip("_").lower() in ("hint", "again", "anew", "save", "repair")
+            for name in node.targets
+        ):
+            found.append(node.value)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            found += [node.value] if node.target.id.strip("_").lower() in ("hint", "again") else []
+        for one in found:
+            yield from (
+                part.value for part in ast.walk(one) if isinstance(part, ast.Constant) and type(part.value) is str
+            )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_no_hint_is_python(path: Path) -> None:
+    wrong = [hint for hint in hints_in(path) if PYTHON.search(hint) and hint not in OF_PROGRAMS]
+    assert wrong == []
+
+
+def test_the_search_for_hints_finds_them() -> None:
+    found = [hint for path in MODULES for hint in hints_in(path)]
+    assert len(found) > 80
+    assert PYTHON.search("open it with read_only=True")
+    assert PYTHON.search("store.sessions(), or `foldlog ls`")
+
+
+def test_commands_in_hints_name_the_store_and_a_verb() -> None:
+    from foldlog.cli.main import VERBS  # noqa: PLC0415
+
+    for path in MODULES:
+        for hint in hints_in(path):
+            for command in re.findall(r"`foldlog ([^`]*)`", hint):
+                verb, _, rest = command.partition(" ")
+                assert verb in VERBS, (path, hint)
+                assert rest.startswith("STORE"), (path, hint)
+
+
+def test_a_hint_has_the_store_that_was_given(run_here: Run, mixed: Path, tmp_path: Path) -> None:
+    del mixed
+    (tmp_path / "mixed.db").rename(tmp_path / "my store.db")
+    done = run_here("show", "my store.db", "qqq")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[1] == "hint: `foldlog ls 'my store.db' --all` lists those there are"
+
+
+def test_paths_are_printed_as_they_were_given(run_here: Run, mixed: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.db"
+    text.write_text("no database at all, but long enough to look like one" * 20)
+    damaged = tmp_path / "damaged.db"
+    damaged.write_bytes(mixed.read_bytes()[:3000])
+    link = tmp_path / "link.db"
+    link.symlink_to(mixed)
+    for args in (
+        ("ls", "none.db"),
+        ("ls", "."),
+        ("ls", "text.db"),
+        ("ls", "damaged.db"),
+        ("verify", "damaged.db"),
+        ("doctor", "damaged.db"),
+        ("repair", "damaged.db"),
+        ("show", "mixed.db", "qqq"),
+        ("show", "link.db", "qqq"),
+        ("rm", "none.db", "x", "--yes"),
+    ):
+        done = run_here(*args)
+        assert done.returncode == 1, args
+        assert args[1] in done.stdout + done.stderr, args
+        assert str(tmp_path) not in done.stdout + done.stderr, args
+    assert run_here("ls", mixed.parent / "none.db").stderr.startswith(f"error: there is no store at {tmp_path}")
