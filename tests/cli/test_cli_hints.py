@@ -23,7 +23,7 @@ MODULES = sorted(
         *(SOURCES / "cli").glob("*.py"),
         SOURCES / "session" / "stored_rows.py",
     ]
-    if path.name not in ("first_row.py",)  # starting a session
+    if path.name != "first_row.py"  # starting a session
 )
 # Hints of refusals that only a program can earn: its own session's commit, its own values.
 OF_PROGRAMS = {

@@ -5,6 +5,7 @@ Nothing here imports the store before it is opened: `foldlog --help` and the she
 
 import contextlib
 import datetime as dt
+import math
 import re
 import shlex
 import sqlite3
@@ -62,6 +63,23 @@ class CountType(click.IntRange):
 
 
 COUNT: Final = CountType()
+
+
+class SecondsType(click.FloatRange):
+    """A time to wait, above 0; what is no number, or never ends, is none."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, max=10**9, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number of seconds."""
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return found
+
+
+SECONDS: Final = SecondsType()
 
 _STORE: Final = "foldlog.store"
 

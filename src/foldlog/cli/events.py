@@ -32,7 +32,7 @@ FROM events WHERE at >= ?
 @click.option("--limit", "-n", type=arguments.COUNT, metavar="N", help="The first N only.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with each new event, until Ctrl-C.")
 @click.option(
-    "--idle-timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop following after so long without any."
+    "--idle-timeout", type=arguments.SECONDS, metavar="SECONDS", help="Stop following after so long without any."
 )
 @row_forms
 def events(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from foldlog.core.errors import QueryError
 from foldlog.core.limits import QUERY_SECONDS_MAX
+from foldlog.outlets import query_names
 from foldlog.outlets.query_bounds import Watch, bound, too_long
 from foldlog.storage.sqlite import Database
 
@@ -34,7 +35,7 @@ def run(database: Database, sql: str, params: Any = (), *, timeout_s: float | No
         names = _distinct([column[0] for column in cursor.description or ()])
     except (sqlite3.Error, sqlite3.Warning, TypeError, ValueError, OverflowError, MemoryError) as error:
         connection.close()
-        raise _refusal(error, limit_s, watch) from error
+        raise _refusal(error, limit_s, watch, query_names.hint(database, sql, str(error))) from error
     except BaseException:
         connection.close()
         raise
@@ -125,7 +126,7 @@ class _Rows(Iterator[dict[str, Any]]):
         self.close()
 
 
-def _refusal(error: Exception, limit_s: float, watch: Watch) -> QueryError:
+def _refusal(error: Exception, limit_s: float, watch: Watch, near: str | None = None) -> QueryError:
     code = getattr(error, "sqlite_errorcode", 0)
     text = _words(error)
     if watch.took_too_much or isinstance(error, MemoryError):
@@ -141,7 +142,9 @@ def _refusal(error: Exception, limit_s: float, watch: Watch) -> QueryError:
         return QueryError("a value in the query is too large", hint="select less of it: substr(data, 1, 1000)")
     if isinstance(error, sqlite3.ProgrammingError | sqlite3.Warning):
         return QueryError(f"SQLite says: {text}", hint="one statement, and one value for each ? or :name in it")
-    return QueryError(f"SQLite says: {text}", hint="the schema page lists the tables, views and columns")
+    return QueryError(
+        f"SQLite says: {text}", hint=near or "SELECT name, sql FROM sqlite_schema shows the tables, views and columns"
+    )
 
 
 def _words(error: Exception) -> str:
