@@ -112,3 +112,20 @@ def test_paths_are_printed_as_they_were_given(run_here: Run, mixed: Path, tmp_pa
         assert args[1] in done.stdout + done.stderr, args
         assert str(tmp_path) not in done.stdout + done.stderr, args
     assert run_here("ls", mixed.parent / "none.db").stderr.startswith(f"error: there is no store at {tmp_path}")
+
+
+def test_the_address_of_a_row_leads_to_its_verb(run_here: Run, mixed: Path) -> None:
+    del mixed
+    show = "show mixed.db run-a:turn/1"
+    for given, ways in {
+        "messages mixed.db run-a:turn/1": ["messages mixed.db run-a --turn 1", show],
+        "calls mixed.db run-a:turn/1": ["calls mixed.db run-a --turn 1", show],
+        "usage mixed.db run-a:turn/1": ["usage mixed.db run-a --by turn", show],
+        "usage mixed.db run-a:call/1": ["show mixed.db run-a:call/1"],
+        "search mixed.db x --session run-a:turn/1": [show],
+    }.items():
+        done = run_here(*given.split())
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"takes a session: try {' or '.join(f'`foldlog {way}`' for way in ways)}" in done.stderr
+        for way in ways:
+            assert run_here(*way.split()).returncode == 0

@@ -581,6 +581,8 @@ def test_a_transcript_is_in_order(store: foldlog.Store) -> None:
     )  # fmt: skip
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
+    assert "\n- children: " in text
+    assert re.search(r"tokens, sessions below included: [0-9]+, not counting [0-9]+ calls? that did not tell\n", text)
 
 
 def test_csv_is_the_rows_of_a_view(store: foldlog.Store, request: pytest.FixtureRequest) -> None:

@@ -29,8 +29,8 @@ def open_to_read(path: Path) -> "Store":
     return stores.open(path, read_only=True)
 
 
-class SessionType(click.ParamType[str]):
-    """A session's id or how it begins, completed from the store that the command names."""
+class AddressType(click.ParamType[str]):
+    """A session's id or how it begins, or a row's address; completed from the store that the command names."""
 
     name = "session"
 
@@ -49,6 +49,32 @@ def _ids(path: Any, begin: str) -> list[str]:
         with contextlib.closing(sqlite3.connect(where, uri=True, timeout=0.2)) as connection:
             return [row[0] for row in connection.execute(sql, (begin, f"{begin}\x7f", _COMPLETIONS_MAX))]
     return []
+
+
+class SessionType(AddressType):
+    """A session's id or how it begins; a row's address is refused, and where it leads is said."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it is; which session it means is the store's to say."""
+        text = str(value)
+        if ":" in text and ctx is not None:
+            self.fail(_elsewhere(text, ctx), param, ctx)
+        return text
+
+
+def _elsewhere(address: str, ctx: click.Context) -> str:
+    """Why a row's address is none for this verb, and what to type instead."""
+    session, _, row = address.partition(":")
+    kind, _, row_id = row.partition("/")
+    ways: list[tuple[str, ...]] = [("show", address)]
+    if kind == "turn" and any(one.name == "turn" for one in ctx.command.params):
+        ways.insert(0, (str(ctx.info_name), session, "--turn", row_id))
+    elif kind == "turn" and ctx.info_name == "usage":
+        ways.insert(0, ("usage", session, "--by", "turn"))
+    path = str(ctx.params.get("store_path", "STORE"))
+    commands = (shlex.join(["foldlog", verb, path, *rest]) for verb, *rest in ways)
+    named = " or ".join(f"`{command}`" for command in commands)
+    return f"{address!r} is the address of a row, and {ctx.info_name} takes a session: try {named}"
 
 
 class CountType(click.IntRange):
@@ -98,7 +124,8 @@ def typed(ctx: click.Context, text: str) -> str:
 
 
 _PLACE: Final = re.compile(r"\bSTORE\b")
-store = click.argument("store_path", metavar="STORE", type=click.Path(path_type=Path), callback=_noted)
+# Eager: what is said of other arguments names the store.
+store = click.argument("store_path", metavar="STORE", type=click.Path(path_type=Path), callback=_noted, is_eager=True)
 session = click.argument("session", type=SessionType())
 optional_session = click.argument("session", required=False, type=SessionType())
 
