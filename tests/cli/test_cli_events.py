@@ -100,8 +100,8 @@ def test_following_another_process_until_ctrl_c(tmp_path: Path, environment: dic
                 # Each one comes while the follower waits for more: nothing stays in a buffer.
                 assert json.loads(process.stdout.readline())["position"] == number
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=30) == 0
-            assert (process.stdout.read(), process.stderr.read()) == ("", "")
+            assert process.wait(timeout=30) == 130
+            assert (process.stdout.read(), process.stderr.read()) == ("", "stopped\n")
 
 
 def test_following_ends_when_its_reader_leaves(tmp_path: Path, environment: dict[str, str]) -> None:

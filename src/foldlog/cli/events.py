@@ -1,6 +1,5 @@
 """The verb that prints the journal, and follows it: events. The feed itself is `foldlog.store.feed`'s."""
 
-import contextlib
 import difflib
 import json
 import sys
@@ -73,9 +72,7 @@ def events(
             start = _position_before(store, since)
         wanted: dict[str, Any] = {"after": start, "types": types or None}
         feed = store.follow(found, idle_timeout=idle_timeout, **wanted) if follow else store.events(found, **wanted)
-        # Ctrl-C is how following ends; what was printed is whole.
-        with contextlib.suppress(KeyboardInterrupt) if follow else contextlib.nullcontext():
-            last = _print(_limited(feed, since, limit), form, flush=follow)
+        last = _print(_limited(feed, since, limit), form, flush=follow)
     if form != TABLE or follow:
         return
     if last is None:

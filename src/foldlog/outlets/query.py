@@ -129,6 +129,9 @@ class _Rows(Iterator[dict[str, Any]]):
 def _refusal(error: Exception, limit_s: float, watch: Watch, near: str | None = None) -> QueryError:
     code = getattr(error, "sqlite_errorcode", 0)
     text = _words(error)
+    if code == sqlite3.SQLITE_INTERRUPT and not (watch.took_too_much or watch.is_over):
+        # The driver drops what is raised while SQLite asks us whether to go on: Ctrl-C, which is handled there.
+        raise KeyboardInterrupt
     if watch.took_too_much or isinstance(error, MemoryError):
         return QueryError("the query takes too much memory or disk", hint="sort, group or join less at once")
     if code == sqlite3.SQLITE_INTERRUPT or (code == sqlite3.SQLITE_AUTH and watch.is_over):
