@@ -9,12 +9,16 @@ import math
 import re
 import shlex
 import sqlite3
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import click
 from click.shell_completion import CompletionItem
+
+from foldlog.cli.output import say
 
 if TYPE_CHECKING:
     from foldlog.store.store import Store
@@ -26,7 +30,53 @@ def open_to_read(path: Path) -> "Store":
     """The store at a path, read-only."""
     from foldlog.store import store as stores  # noqa: PLC0415  (only those who open one pay)
 
+    wait_until_free(path)
     return stores.open(path, read_only=True)
+
+
+def open_to_write(path: Path) -> "Store":
+    """The store at a path, to write; none is made."""
+    from foldlog.store import store as stores  # noqa: PLC0415
+
+    wait_until_free(path)
+    # Others' transactions are waited for inside.
+    told = threading.Timer(_TELL_AFTER_S, _tell_of_waiting, (path,))
+    told.daemon = True
+    told.start()
+    try:
+        return stores.open(path)
+    finally:
+        told.cancel()
+
+
+def wait_until_free(path: Path) -> int:
+    """Wait while another program keeps everybody out of a store, and say so; the store's schema number.
+
+    Raises `StoreBusyError` in the end, and at once where there is no store. SQLite's own waiting would say nothing,
+    and not end at Ctrl-C.
+    """
+    from foldlog.core.errors import StoreBusyError  # noqa: PLC0415
+    from foldlog.storage import sqlite  # noqa: PLC0415
+
+    began, is_told = time.monotonic(), False
+    while True:
+        try:
+            return sqlite.probe(path, wait_s=_LOOK_AGAIN_S)
+        except StoreBusyError:
+            waited_s = time.monotonic() - began
+            if waited_s > sqlite.BUSY_TIMEOUT_S:
+                raise
+            if waited_s > _TELL_AFTER_S and not is_told:
+                _tell_of_waiting(path)
+                is_told = True
+
+
+def _tell_of_waiting(path: Path) -> None:
+    say(f"{path}: another program holds the store; waiting up to 30 s for it")
+
+
+_LOOK_AGAIN_S: Final = 0.1
+_TELL_AFTER_S: Final = 1.0
 
 
 class AddressType(click.ParamType[str]):

@@ -14,8 +14,7 @@ from foldlog.cli import arguments
 from foldlog.cli.forms import json_form, print_json
 from foldlog.cli.output import plural, shown
 from foldlog.core.errors import UnknownSessionError
-from foldlog.storage import journal, sqlite
-from foldlog.store import store as stores
+from foldlog.storage import journal
 
 if TYPE_CHECKING:
     from foldlog.outlets.deletion import Deletion
@@ -49,9 +48,8 @@ def rm(
     Example:   foldlog rm history.db demo --dry-run
                foldlog rm history.db demo --reason "a try" --yes
     """
-    sqlite.probe(store_path)  # opening to write would make a store where there is none
     if dry_run or not yes:
-        with stores.open(store_path, read_only=True) as store:
+        with arguments.open_to_read(store_path) as store:
             _check_whole(store, session)
             found = store.delete_session(session, reason=reason, dry_run=True, despite_descendants=despite_descendants)
         if dry_run:
@@ -61,7 +59,7 @@ def rm(
         if not _agreed():
             click.echo("nothing was deleted", err=True)
             sys.exit(1)
-    with stores.open(store_path) as store:
+    with arguments.open_to_write(store_path) as store:
         _check_whole(store, session)
         _print(store.delete_session(session, reason=reason, despite_descendants=despite_descendants), as_json=as_json)
 

@@ -18,6 +18,8 @@ from foldlog.storage.sqlite import PAGE_BYTES, probe
 
 _FREE_SHARE_MAX: Final = 0.5
 _NAMED_MAX: Final = 5
+# That somebody keeps everybody out is a finding, too.
+_WAIT_S: Final = 2.0
 _LAGS: Final = """
 SELECT streams.session_key, streams.id,
   (SELECT max(event_id) FROM events WHERE events.session_key = streams.session_key), sessions.checkpoint_event_id
@@ -31,7 +33,7 @@ _PAGE_ROWS: Final = 1000
 def look(path: Path) -> Iterator[Finding]:
     """What a read-only connection tells."""
     try:
-        number = probe(path)
+        number = probe(path, wait_s=_WAIT_S)
         connection = open_left(path)
     except (FoldlogError, *DRIVER_ERRORS) as error:
         yield why(error)

@@ -60,12 +60,10 @@ class Database(Handle):
     the only one of all. All methods raise `FoldlogError`s only.
     """
 
-    def __init__(
-        self, path: Path, *, name: str | None = None, durability: str = "full", read_only: bool = False
-    ) -> None:
+    def __init__(self, path: Path, *, name: str = "", durability: str = "full", read_only: bool = False) -> None:
         """`name`: what messages call it by: the path as its user gave it, which may be no absolute one."""
         self.path = path
-        self.name = str(path) if name is None else name
+        self.name = name or str(path)
         self.durability = durability
         self.read_only = read_only
         self._generation = _process_generation
@@ -265,13 +263,13 @@ def driver_of(connection: Connection) -> sqlite3.Connection:
     return found
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
-        timeout=BUSY_TIMEOUT_S,
+        timeout=wait_s,
         cached_statements=256,
     )
     # A schema from elsewhere may call functions from its views and triggers; ours do not need to.
@@ -312,32 +310,29 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         )
 
 
-def probe(path: Path) -> int:
-    """The schema number of the store at `path`; raises `NotAStoreError` for anything else.
-
-    Reads through SQLite and changes nothing.
-    """
+def probe(path: Path, *, wait_s: float = BUSY_TIMEOUT_S) -> int:
+    """The schema number of the store at `path`; raises `NotAStoreError` for anything else. Waits so long for a lock."""
     check_file(path)
     real = path.resolve()  # what SQLite keeps beside a database stands beside the file, not beside a link to it
     with translated(f"opening {path}"):
         # "immutable" first: another program's database gets no -wal and -shm files from our look at it.
-        if _application_id(real) != APPLICATION_ID:
+        if _application_id(real, wait_s) != APPLICATION_ID:
             raise NotAStoreError(
                 f"{path} is a SQLite database of another program", hint="give foldlog a file of its own"
             )
-        return _pragma(real, reading_mode(real), "user_version")
+        return _pragma(real, reading_mode(real), "user_version", wait_s)
 
 
-def _application_id(path: Path) -> int:
+def _application_id(path: Path, wait_s: float) -> int:
     try:
-        return _pragma(path, "ro&immutable=1", "application_id")
+        return _pragma(path, "ro&immutable=1", "application_id", wait_s)
     except (sqlite3.DatabaseError, UnicodeDecodeError):
         # A checkpoint is under way, or was cut off: the file alone is not whole, with its -wal it is.
-        return _pragma(path, reading_mode(path), "application_id")
+        return _pragma(path, reading_mode(path), "application_id", wait_s)
 
 
-def _pragma(path: Path, mode: str, name: str) -> int:
-    connection = _connect(path, mode)
+def _pragma(path: Path, mode: str, name: str, wait_s: float) -> int:
+    connection = _connect(path, mode, wait_s)
     try:
         found: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
         return found
