@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import foldlog
+from foldlog.storage.schema import SCHEMA_NUMBER
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -129,3 +130,41 @@ def test_the_address_of_a_row_leads_to_its_verb(run_here: Run, mixed: Path) -> N
         assert f"takes a session: try {' or '.join(f'`foldlog {way}`' for way in ways)}" in done.stderr
         for way in ways:
             assert run_here(*way.split()).returncode == 0
+
+
+def test_a_row_that_is_not_there_is_not_found(run_here: Run, mixed: Path) -> None:
+    del mixed
+    for args, verb in {
+        ("show", "mixed.db", "run-a:turn/9"): "events mixed.db run-a --type turn.started",
+        ("show", "mixed.db", "run-a:call/9"): "calls mixed.db run-a",
+        ("show", "mixed.db", "run-a:eval/9"): "messages mixed.db run-a",
+        ("show", "mixed.db", "run-a:event/99"): "events mixed.db run-a",
+        ("messages", "mixed.db", "run-a", "--turn", "9"): "events mixed.db run-a --type turn.started",
+        ("calls", "mixed.db", "run-a", "--turn", "x"): "events mixed.db run-a --type turn.started",
+    }.items():
+        done = run_here(*args)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.splitlines()[1] == f"hint: `foldlog {verb}` lists those there are"
+        assert run_here(*verb.split()).returncode == 0
+
+
+def test_what_may_not_be_looked_at_is_said(run_here: Run, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.stat
+
+    def forbidden(path: Path, **named: bool) -> object:
+        if path.name == mixed.name:
+            raise PermissionError(13, "Permission denied")
+        return real(path, **named)
+
+    monkeypatch.setattr(Path, "stat", forbidden)
+    done = run_here("ls", "mixed.db")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        1,
+        "error: mixed.db cannot be looked at (Permission denied)",
+    )
+
+
+def test_upgrade_of_what_is_up_to_date_writes_nothing(run_here: Run, mixed: Path) -> None:
+    mixed.chmod(0o400)
+    done = run_here("upgrade", "mixed.db")
+    assert (done.returncode, done.stdout) == (0, f"schema {SCHEMA_NUMBER}: up to date\n")

@@ -37,7 +37,7 @@ def test_last_role_and_turn(run_here: Run, mixed: Path) -> None:
     done = run_here("messages", mixed, "run-a", "--last", "1")
     assert "the last 1 of 3" in done.stderr
     assert len(parsed(run_here("messages", mixed, "run-a", "--turn", "1", "--json").stdout, "messages")) == 3
-    none = run_here("messages", mixed, "run-a", "--turn", "2")
+    none = run_here("messages", mixed, "run-a", "--turn", "1", "--role", "tool")
     assert (none.returncode, none.stdout, none.stderr) == (0, "", "run-a has no such messages\n")
 
 

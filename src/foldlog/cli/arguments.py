@@ -21,6 +21,8 @@ from click.shell_completion import CompletionItem
 from foldlog.cli.output import say
 
 if TYPE_CHECKING:
+    from foldlog.core.errors import UnknownRowError
+    from foldlog.core.ids import RowId
     from foldlog.store.store import Store
 
 _COMPLETIONS_MAX: Final = 200
@@ -127,6 +129,31 @@ def _elsewhere(address: str, ctx: click.Context) -> str:
     return f"{address!r} is the address of a row, and {ctx.info_name} takes a session: try {named}"
 
 
+def row_id(text: str) -> "RowId":
+    """The id that a row is called by: digits are a number."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 19 else text
+
+
+def turn_id(store: "Store", session_id: str, text: str) -> "RowId":
+    """The id of a session's turn; raises `UnknownRowError` where there is none."""
+    found = row_id(text)
+    if store.view(session_id).read_row("turn", found) is None:
+        raise unknown_row(session_id, "turn", text)
+    return found
+
+
+def unknown_row(session_id: str, kind: str, text: str) -> "UnknownRowError":
+    """The error for a row that is not there, with the command that lists those there are."""
+    from foldlog.core.errors import UnknownRowError  # noqa: PLC0415  (see `foldlog.cli.main`)
+
+    only = {"turn": " --type turn.started", "snapshot": " --type snapshot.added"}
+    verb = {"message": "messages", "eval": "messages", "call": "calls"}.get(kind, "events")
+    command = f"{verb} STORE {session_id}{only.get(kind, '')}"
+    return UnknownRowError(
+        f"session {session_id!r} has no {kind} {text!r}", hint=f"`foldlog {command}` lists those there are"
+    )
+
+
 class CountType(click.IntRange):
     """How many: from 1, and as many as there are for more than Python or SQLite counts to."""
 
@@ -175,7 +202,9 @@ def typed(ctx: click.Context, text: str) -> str:
 
 _PLACE: Final = re.compile(r"\bSTORE\b")
 # Eager: what is said of other arguments names the store.
-store = click.argument("store_path", metavar="STORE", type=click.Path(path_type=Path), callback=_noted, is_eager=True)
+store = click.argument(
+    "store_path", metavar="STORE", type=click.Path(path_type=Path, readable=False), callback=_noted, is_eager=True
+)
 session = click.argument("session", type=SessionType())
 optional_session = click.argument("session", required=False, type=SessionType())
 

@@ -68,8 +68,8 @@ def calls(
     order, count = ("slowest", slowest) if slowest else ("costliest", costliest)
     with arguments.open_to_read(store_path) as store:
         found = None if session is None else store.find_session(session)
-        if turn is not None:
-            only |= {"turn_id": (int(turn) if turn.isdecimal() and len(turn) < 19 else turn,), "session_id": (found,)}
+        if turn is not None and found is not None:
+            only |= {"turn_id": (arguments.turn_id(store, found, turn),), "session_id": (found,)}
         if count and found is None:
             rows: Iterable[Row] = outlet.first(store, order, count, only)
         else:

@@ -210,7 +210,7 @@ def _row(store: "Store", session_id: str, which: str) -> tuple[str, dict[str, An
     from foldlog.core.rows import KINDS  # noqa: PLC0415
 
     kind, _, name = which.partition("/")
-    row_id: int | str = int(name) if name.isdecimal() and len(name) < 19 else name
+    row_id = arguments.row_id(name)
     row = None
     if kind in KINDS:
         row = store.view(session_id).read_row(kind, row_id)
@@ -219,10 +219,7 @@ def _row(store: "Store", session_id: str, which: str) -> tuple[str, dict[str, An
     else:
         raise UnknownRowError(f"{kind!r} is no kind of row", hint=f"use one of {', '.join((*KINDS, 'event'))}")
     if row is None:
-        raise UnknownRowError(
-            f"session {session_id!r} has no {kind} {name!r}",
-            hint="foldlog calls, messages and events list what there is",
-        )
+        raise arguments.unknown_row(session_id, kind, name)
     return kind, row
 
 

@@ -75,7 +75,8 @@ def upgrade(store_path: Path, *, as_json: bool) -> None:
     from foldlog.storage.schema import SCHEMA_NUMBER  # noqa: PLC0415  (see `foldlog.cli.main`)
 
     before = arguments.wait_until_free(store_path)
-    arguments.open_to_write(store_path).close()
+    # What is up to date is not written; a reader looks at it as closely.
+    (arguments.open_to_read if before == SCHEMA_NUMBER else arguments.open_to_write)(store_path).close()
     if as_json:
         print_json("upgrade", {"schema_before": before, "schema_now": SCHEMA_NUMBER})
     elif before == SCHEMA_NUMBER:

@@ -44,7 +44,10 @@ def backup(database: Database, path: Path) -> None:
     except FileExistsError as error:
         raise AlreadyExistsError(f"{path} is there already", hint="choose a new name") from error
     except (OSError, ValueError) as error:
-        raise StoreError(f"cannot back up to {path} ({error})", hint="check the folder and the space") from error
+        raise StoreError(
+            f"cannot back up to {path} ({getattr(error, 'strerror', None) or error})",
+            hint="check the folder and the space",
+        ) from error
     finally:
         source.close()
         for suffix in ("", "-wal", "-shm", "-journal"):

@@ -343,14 +343,17 @@ def _pragma(path: Path, mode: str, name: str, wait_s: float) -> int:
 def glance(path: Path) -> sqlite3.Connection:
     """A read-only connection to look at a file with, before it is used; to be closed by the caller."""
     with translated(f"opening {path}"):
-        real = path.resolve()
-        return _connect(real, reading_mode(real))
+        return _connect(path.resolve(), reading_mode(path.resolve()))
 
 
 def check_file(path: Path) -> None:
     """Raise `NotAStoreError` unless a non-empty regular file is at `path`."""
     try:
         found = path.stat()
+    except PermissionError as error:
+        raise StoreError(
+            f"{path} cannot be looked at ({error.strerror})", hint="check its folder's permissions"
+        ) from error
     except OSError as error:
         raise NotAStoreError(f"there is no store at {path}", hint="check the path") from error
     if not stat.S_ISREG(found.st_mode):
