@@ -91,6 +91,7 @@ def test_what_is_not_just_how_a_number_is_written_stays_text(
         ("SELECT :missing", [], "the SQL has :missing, which has no value: give it with -p missing VALUE"),
         ("SELECT 1 -- :n", ["n"], "the SQL has no :n, for which -p gives a value"),
         ("SELECT ':n', \"a:n\", [:n] /* :n */", ["n"], "the SQL has no :n"),
+        ("SELECT :n", ["n", ":n"], "-p n is given twice"),
         ("SELECT ?, ?2", ["n"], "a ? in the SQL takes no value here: write :NAME"),
     ],
 )

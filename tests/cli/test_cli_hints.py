@@ -168,3 +168,10 @@ def test_upgrade_of_what_is_up_to_date_writes_nothing(run_here: Run, mixed: Path
     mixed.chmod(0o400)
     done = run_here("upgrade", "mixed.db")
     assert (done.returncode, done.stdout) == (0, f"schema {SCHEMA_NUMBER}: up to date\n")
+
+
+def test_only_the_place_of_the_store_is_filled_in(run_here: Run, mixed: Path) -> None:
+    done = run_here("show", mixed, "STORE")
+    assert done.stderr.splitlines()[0] == f"error: there is no session 'STORE' in {mixed}"
+    done = run_here("show", mixed, "run-a:turn/STORE")
+    assert done.stderr.startswith("error: session 'run-a' has no turn 'STORE'")

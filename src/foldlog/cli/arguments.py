@@ -41,8 +41,8 @@ def open_to_write(path: Path) -> "Store":
     from foldlog.store import store as stores  # noqa: PLC0415
 
     wait_until_free(path)
-    # Others' transactions are waited for inside.
-    told = threading.Timer(_TELL_AFTER_S, _tell_of_waiting, (path,))
+    # Others' transactions are waited for inside; so is an upgrade, which takes its time.
+    told = threading.Timer(_TELL_AFTER_S, say, (f"{path}: opening it takes long; another program may be writing it",))
     told.daemon = True
     told.start()
     try:
@@ -197,10 +197,10 @@ def _noted(ctx: click.Context, param: click.Parameter, path: Path) -> Path:
 def typed(ctx: click.Context, text: str) -> str:
     """A hint with the store that was given for the word STORE: its commands are ready to be typed."""
     path = ctx.meta.get(_STORE)
-    return text if path is None else _PLACE.sub(lambda _: shlex.quote(str(path)), text)
+    return text if path is None else _PLACE.sub(lambda found: f"{found[1]} {shlex.quote(str(path))}", text)
 
 
-_PLACE: Final = re.compile(r"\bSTORE\b")
+_PLACE: Final = re.compile(r"(`foldlog [a-z-]+) STORE\b")
 # Eager: what is said of other arguments names the store.
 store = click.argument(
     "store_path", metavar="STORE", type=click.Path(path_type=Path, readable=False), callback=_noted, is_eager=True

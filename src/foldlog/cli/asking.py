@@ -42,7 +42,12 @@ def sql(store_path: Path, sql: str, *, params: tuple[tuple[str, str], ...], time
                echo "SELECT count(*) AS n FROM events" | foldlog sql history.db - --json
     """
     text = sys.stdin.read() if sql == "-" else sql
-    values = {name.lstrip(":@$"): _value(value) for name, value in params}
+    values: dict[str, Any] = {}
+    for name, value in params:
+        bare = name.lstrip(":@$")
+        if bare in values:
+            raise click.UsageError(f"-p {bare} is given twice")
+        values[bare] = _value(value)
     _check(text, values)
     with arguments.open_to_read(store_path) as store:
         rows: Iterator[Row] = store.query(text, values, timeout=timeout)
