@@ -8,6 +8,7 @@ The tables and SQL views that can be asked are on the schema page; how they are 
 
 import math
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -129,7 +130,8 @@ class _Rows(Iterator[dict[str, Any]]):
 def _refusal(error: Exception, limit_s: float, watch: Watch, near: str | None = None) -> QueryError:
     code = getattr(error, "sqlite_errorcode", 0)
     text = _words(error)
-    if code == sqlite3.SQLITE_INTERRUPT and not (watch.took_too_much or watch.is_over):
+    is_ended = watch.took_too_much or watch.is_over
+    if code == sqlite3.SQLITE_INTERRUPT and not is_ended and threading.current_thread() is threading.main_thread():
         # The driver drops what is raised while SQLite asks us whether to go on: Ctrl-C, which is handled there.
         raise KeyboardInterrupt
     if watch.took_too_much or isinstance(error, MemoryError):
