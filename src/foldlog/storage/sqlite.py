@@ -317,9 +317,7 @@ def probe(path: Path, *, wait_s: float = BUSY_TIMEOUT_S) -> int:
     with translated(f"opening {path}"):
         # "immutable" first: another program's database gets no -wal and -shm files from our look at it.
         if _application_id(real, wait_s) != APPLICATION_ID:
-            raise NotAStoreError(
-                f"{path} is a SQLite database of another program", hint="give foldlog a file of its own"
-            )
+            raise NotAStoreError(f"{path} is a SQLite database of another program", hint="give foldlog its own file")
         return _pragma(real, reading_mode(real), "user_version", wait_s)
 
 
