@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import foldlog
+from report_browser import click, has_no_sideways_scroll, text_of, until
 from report_runs import HOSTILE, fill_family, fill_hostile, fill_many
 
 pytest.importorskip("selenium", reason="selenium is not installed")
@@ -14,28 +15,8 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 Look = Callable[..., Any]
-WAIT_S = 20
-
-
-def until(browser: Any, script: str) -> Any:
-    """What a script returns, as soon as that is something."""
-    return WebDriverWait(browser, WAIT_S, poll_frequency=0.05).until(
-        lambda _: browser.execute_script(f"return {script}")
-    )
-
-
-def click(browser: Any, path: str) -> None:
-    """Click what an XPath leads to, away from what sticks to the top."""
-    found = browser.find_element(By.XPATH, path)
-    browser.execute_script("arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })", found)
-    found.click()
-
-
-def text_of(browser: Any, selector: str) -> str:
-    return browser.find_element(By.CSS_SELECTOR, selector).text
 
 
 def tiles(browser: Any) -> dict[str, str]:
@@ -50,10 +31,6 @@ def call_ids(browser: Any) -> list[str]:
     return browser.execute_script(
         "return [...document.querySelectorAll('#calls tr.call td:first-child')].map((cell) => cell.textContent)"
     )
-
-
-def has_no_sideways_scroll(browser: Any) -> bool:
-    return browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_it_shows_the_numbers_of_the_store(store: foldlog.Store, look: Look) -> None:
@@ -164,28 +141,6 @@ def test_status_is_told_by_more_than_colour(store: foldlog.Store, look: Look) ->
     assert browser.find_elements(By.CSS_SELECTOR, ".timeline g.is-running .bar-going")
     assert "running" in text_of(browser, "#call-4")
     assert "still running" in text_of(browser, "#timeline .legend")
-
-
-def test_search_finds_in_every_session_and_leads_there(store: foldlog.Store, look: Look) -> None:
-    fill_family(store)
-    browser = look("family")
-    browser.find_element(By.TAG_NAME, "body").send_keys("/")
-    field = browser.switch_to.active_element
-    assert field.get_attribute("id") == "query"
-    field.send_keys("NEEDLE in")
-    assert until(browser, "document.querySelector('#found h2')?.textContent") == "1 found"
-    assert text_of(browser, "#found mark") == "needle in"
-    assert browser.execute_script("return document.getElementById('said').textContent") == "1 found"
-    field.send_keys(Keys.ENTER)
-    browser.switch_to.active_element.send_keys(Keys.ENTER)
-    assert until(browser, "document.activeElement.id === 'call-2'")
-    assert text_of(browser, "h1") == "child-0002"
-    field.click()
-    field.clear()
-    field.send_keys("<script>")
-    assert until(browser, "document.querySelector('#found h2')?.textContent === 'Nothing found'")
-    field.send_keys(Keys.ESCAPE)
-    assert until(browser, "document.getElementById('found').hidden")
 
 
 def test_calls_are_sorted_and_narrowed_down(store: foldlog.Store, look: Look) -> None:
@@ -375,11 +330,25 @@ def test_an_empty_session_and_one_that_is_not_there(store: foldlog.Store, look: 
     assert "No model calls yet." in text_of(browser, "#usage")
 
 
-def test_print_shows_the_transcript_unfolded(store: foldlog.Store, look: Look) -> None:
-    fill_family(store)
-    browser = look("family")
+def test_print_shows_the_transcript_unfolded_and_whole(store: foldlog.Store, look: Look) -> None:
+    with store.start_session(id="long") as session, session.batch():
+        for number in range(150):
+            session.add_message("observation", f"seen {number}")
+        for _ in range(150):
+            session.add_call("tool", status="ok")
+    browser = look("long")
+    folds = "document.querySelectorAll('#transcript details:not([open])').length"
+    before = browser.execute_script(f"return [{folds}, document.querySelectorAll('#transcript article').length]")
+    assert before == [100, 100]
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
-    assert browser.execute_script("return document.querySelectorAll('#transcript details:not([open])').length") == 0
+    assert browser.execute_script(f"return {folds}") == 0
+    assert "seen 149" in text_of(browser, "#transcript")
+    left = "getComputedStyle(document.querySelector('#calls .more'), '::after').content"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert "50 more rows" in browser.execute_script(f"return {left}")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert browser.execute_script(f"return {folds}") == 151  # 150 messages, and one fold of calls
     assert len(browser.print_page()) > 10_000
 
 

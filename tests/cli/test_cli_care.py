@@ -59,6 +59,46 @@ def test_verify_of_exported_files(run_here: Run, path: Path, tmp_path: Path) -> 
     assert run_here("verify", path, "--exported", "nowhere").returncode == 1
 
 
+def test_nothing_to_check_is_not_well(run_here: Run, path: Path, tmp_path: Path) -> None:
+    make(path, turns=2)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "others" / "somebody").mkdir(parents=True)
+    for folder in ("empty", "others"):
+        done = run_here("verify", path, "--exported", folder)
+        assert done.returncode == 1
+        assert f"{folder} has no exported session of this store: there was nothing to check" in done.stdout
+        assert f"`foldlog export {path} DIR`" in done.stdout
+    with foldlog.open(path, config=foldlog.Config(export_dir=tmp_path / "empty")) as store:
+        assert store.verify()  # nothing was exported yet
+    with foldlog.open(tmp_path / "new.db") as store:
+        assert store.verify(exported=tmp_path / "empty")  # of no sessions
+
+
+def test_a_file_that_was_cut_off(run_here: Run, path: Path, tmp_path: Path) -> None:
+    with foldlog.open(path) as store:
+        for _ in range(4):
+            with store.start_session() as session, session.batch():
+                for number in range(50):
+                    session.add_message("user", f"{number} " * 500)
+    with path.open("rb+") as file:
+        file.truncate(path.stat().st_size // 8192 * 4096)
+    for verb in ("ls", "verify", "repair"):
+        done = run_here(verb, path)
+        assert (done.returncode, done.stdout) == (1, "")
+        error, hint = done.stderr.splitlines()
+        assert error == f"error: opening {path}: SQLite reports a damaged database"
+        assert hint == f"hint: restore a backup, or save what can be read: `foldlog repair {path} --into NEW`"
+    done = run_here("doctor", path)
+    assert done.returncode == 1
+    assert f"problem  database: opening {path}" in done.stdout
+    assert f"`foldlog repair {path} --into NEW`" in done.stdout
+    done = run_here("repair", path, "--into", "saved.db")
+    assert "lost: events: rows" in done.stdout
+    with foldlog.open(tmp_path / "saved.db", read_only=True) as store:
+        assert store.verify()
+        assert len(list(store.events())) > 10
+
+
 def test_doctor(run_here: Run, path: Path) -> None:
     make(path, turns=2)
     done = run_here("doctor", path)

@@ -100,8 +100,8 @@ def test_following_another_process_until_ctrl_c(tmp_path: Path, environment: dic
                 # Each one comes while the follower waits for more: nothing stays in a buffer.
                 assert json.loads(process.stdout.readline())["position"] == number
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=30) == 0
-            assert (process.stdout.read(), process.stderr.read()) == ("", "")
+            assert process.wait(timeout=30) == 130
+            assert (process.stdout.read(), process.stderr.read()) == ("", "stopped\n")
 
 
 def test_following_ends_when_its_reader_leaves(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -129,3 +129,16 @@ def test_head_ends_a_long_list(mixed: Path, environment: dict[str, str]) -> None
         env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (141, "", 1)
+
+
+def test_a_type_that_no_event_has_is_told_of(run_here: Run, mixed: Path) -> None:
+    done = run_here("events", mixed, "--type", "call.startd", "--json")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.startswith("no event of the store is of type call.startd; nearest: call.started")
+    assert "there are: call.put" in run_here("events", mixed, "--type", "qqqq").stderr
+    for known in ("call.started", "snapshot.added"):
+        assert "is of type" not in run_here("events", mixed, "--type", known).stderr
+    with foldlog.open(mixed) as store, store.start_session() as session:
+        session.emit("my.own")
+    assert "is of type" not in run_here("events", mixed, "--type", "my.own").stderr
+    assert "nearest: my.own" in run_here("events", mixed, "--type", "my.owm").stderr

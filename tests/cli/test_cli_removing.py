@@ -58,6 +58,27 @@ def test_it_asks_first(
     assert there(made) == left
 
 
+def test_nobody_to_ask_is_a_matter_of_usage(run_here: Run, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    done = run_here("rm", made, "demo")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Error: nobody answered: with --yes it deletes without asking" in done.stderr
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    done = run_here("rm", made, "demo")
+    assert (done.returncode, done.stderr.splitlines()[-1].endswith("nothing was deleted")) == (1, True)
+
+
+@pytest.mark.parametrize("options", [("--yes",), ("--dry-run",), ()])
+def test_the_beginning_of_an_id_deletes_nothing(run_here: Run, made: Path, options: tuple[str, ...]) -> None:
+    done = run_here("rm", made, "de", *options)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        "error: rm takes an id in full, and 'de' is only how demo begins",
+        f"hint: `foldlog rm {made} demo` deletes that one",
+    ]
+    assert there(made) == ["demo", "demo/child-0001"]
+
+
 def test_refusals_are_said_in_words(run_here: Run, made: Path, tmp_path: Path) -> None:
     with foldlog.open(made) as store:
         store.resume_session("demo", id="later")

@@ -19,7 +19,8 @@ def test_show_says_what_a_session_is(run_here: Run, mixed: Path) -> None:
     done = run_here("show", mixed, "run-a")
     assert done.returncode == 0
     for said in (
-        "status        stopped", "1 turn, 4 calls, 1 eval", "71 total", "(partial)", "Children (2)",
+        "status        stopped", "1 turn, 4 calls, 1 eval", "Children (2)",
+        "71 total, with all below; some calls did not tell", "cost          0.5 usd; some calls did not tell",
         "run-a/child-0001", "[1] user: How many words?", "[2] assistant: Asking two others.", "run-a:call/4", "refused",
         '"words": 4',
     ):  # fmt: skip
@@ -132,3 +133,9 @@ def test_tree(run_here: Run, mixed: Path) -> None:
     (found,) = parsed(run_here("tree", mixed, "run-a", "--json").stdout, "tree")
     with foldlog.open(mixed, read_only=True) as store:
         assert found == json.loads(json.dumps(store.tree("run-a")))
+
+
+def test_show_says_once_that_nothing_is_known(run_here: Run, mixed: Path) -> None:
+    said = run_here("show", mixed, "run-b").stdout.splitlines()
+    assert "  tokens        unknown" in said
+    assert "  cost          unknown" in said

@@ -37,7 +37,7 @@ def test_last_role_and_turn(run_here: Run, mixed: Path) -> None:
     done = run_here("messages", mixed, "run-a", "--last", "1")
     assert "the last 1 of 3" in done.stderr
     assert len(parsed(run_here("messages", mixed, "run-a", "--turn", "1", "--json").stdout, "messages")) == 3
-    none = run_here("messages", mixed, "run-a", "--turn", "2")
+    none = run_here("messages", mixed, "run-a", "--turn", "1", "--role", "tool")
     assert (none.returncode, none.stdout, none.stderr) == (0, "", "run-a has no such messages\n")
 
 
@@ -106,3 +106,27 @@ def test_calls_as_of_now_and_of_one_turn(run_here: Run, tmp_path: Path) -> None:
 def test_usage_errors(run_here: Run, mixed: Path, options: tuple[str, ...]) -> None:
     done = run_here("calls", mixed, *options)
     assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_status_or_type_that_no_call_can_have_is_a_mistake(run_here: Run, mixed: Path) -> None:
+    for form in ("--table", "--json", "--csv"):
+        done = run_here("calls", mixed, "--status", "nope", form)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "no call has status 'nope'; there are running, ok, final, error, interrupted" in done.stderr
+    assert "no call has type 'nope'; there are root" in run_here("calls", mixed, "run-a", "--type", "nope").stderr
+    assert run_here("calls", mixed, "--status", "interrupted", "--type", "child_batch_item").returncode == 0
+    with foldlog.open(mixed) as store, store.start_session() as session:
+        session.add_call("mine", status="odd")
+    assert run_here("calls", mixed, "run-a", "--status", "odd", "--type", "mine").returncode == 0
+    assert "interrupted, odd" in run_here("calls", mixed, "--status", "nope").stderr
+
+
+@pytest.mark.parametrize("verb", ["ls", "usage", "calls", "events", "messages run-a", "sql"])
+def test_two_forms_are_one_too_many(run_here: Run, mixed: Path, verb: str) -> None:
+    verb, *rest = verb.split()
+    given = [verb, mixed, *rest, *(["SELECT 1"] if verb == "sql" else [])]
+    for forms in (("--json", "--csv"), ("--csv", "--json"), ("--table", "--json"), ("--table", "--csv")):
+        done = run_here(*given, *forms)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "not both" in done.stderr
+    assert run_here(*given, "--json", "--json").returncode == 0

@@ -1,8 +1,6 @@
 """Recorded runs of the engine foldlog's artifact layer comes from: ours must be equal, however it is read."""
 
 import json
-import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,45 +8,15 @@ import pytest
 
 import foldlog
 from foldlog.core.documents import final_document, node_of
+from golden_runs import assert_equal, read, replay, runs
 from view_checks import assert_views_agree
 
-HERE = Path(__file__).parent
-RECORDED = HERE.parents[2] / "shared" / "golden"
-OWN = HERE / "runs"
 KINDS = ("messages", "turns", "evals", "calls", "snapshots")
-
-
-def runs() -> Iterator[Any]:
-    for path in sorted(OWN.glob("*.json")):
-        yield pytest.param(path, id=f"own-{path.stem}")
-    if not RECORDED.is_dir():
-        absent = pytest.mark.skip(reason="the engine's recorded runs are not beside this checkout")
-        yield pytest.param(None, id="recorded", marks=absent)
-    for path in sorted(RECORDED.glob("*.json")):
-        yield pytest.param(path, id=path.stem)
 
 
 @pytest.fixture(params=runs())
 def run(request: pytest.FixtureRequest) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(request.param.read_text())
-    return found
-
-
-def assert_equal(ours: Any, theirs: Any, path: str = "$") -> None:
-    """Equal, of equal types; floats to within rounding, because the engine adds them left to right."""
-    assert type(ours) is type(theirs) or {type(ours), type(theirs)} <= {dict, foldlog.core.refs.Ref}, path
-    if isinstance(theirs, dict):
-        assert set(ours) == set(theirs), path
-        for key in theirs:
-            assert_equal(ours[key], theirs[key], f"{path}.{key}")
-    elif isinstance(theirs, list):
-        assert len(ours) == len(theirs), path
-        for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            assert_equal(one, other, f"{path}[{index}]")
-    elif isinstance(theirs, float):
-        assert math.isclose(ours, theirs, rel_tol=1e-15, abs_tol=0), path
-    else:
-        assert ours == theirs, path
+    return read(request.param)
 
 
 def assert_view(view: foldlog.View, theirs: dict[str, Any]) -> None:
@@ -59,17 +27,6 @@ def assert_view(view: foldlog.View, theirs: dict[str, Any]) -> None:
     assert_equal(view.counters, theirs["counters"], "counters")
     session = view.session | {"ended": view.session["ended_at"] is not None}
     assert_equal({key: session.get(key) for key in theirs["session"]}, theirs["session"], "session")
-
-
-def replay(store: foldlog.Store, run: dict[str, Any]) -> None:
-    for recorded in run["sessions"]:
-        parent = {"session_id": recorded["parent"]} if recorded["parent"] is not None else None
-        session = store.start_session(id=recorded["id"], parent=parent, **recorded["start"])
-        for event in recorded["events"][1:]:
-            payload = {key: value for key, value in event.items() if key not in ("id", "type", "at")}
-            emitted = session.emit(event["type"], **payload)
-            assert emitted["id"] == event["id"]
-        session.checkpoint()
 
 
 def assert_documents(store: foldlog.Store, run: dict[str, Any]) -> None:

@@ -57,6 +57,24 @@ def test_what_is_no_select_is_refused_and_changes_nothing(filled: foldlog.Store,
     assert next(filled.query("SELECT count(*) AS n FROM messages")) == {"n": 20}
 
 
+def test_the_nearest_names_are_told(filled: foldlog.Store) -> None:
+    connection = sqlite3.connect(filled.path)  # an application's own view, of a table that is gone
+    connection.execute("CREATE TABLE mine (thing)")
+    connection.execute("CREATE VIEW broken AS SELECT * FROM mine")
+    connection.execute("DROP TABLE mine")
+    connection.commit()
+    connection.close()
+    for sql, hint in {
+        "SELECT * FROM mesages": "nearest: messages",
+        "SELECT rol FROM messages": "nearest: role (messages)",
+        "SELECT * FROM brokn": "nearest: broken",
+        "SELECT *": "SELECT name, sql FROM sqlite_schema shows the tables, views and columns",
+    }.items():
+        with pytest.raises(foldlog.QueryError) as caught:
+            filled.query(sql)
+        assert caught.value.hint.startswith(hint)
+
+
 # A text of 4 MiB, doubled from 8 characters.
 TEXT = (
     "(WITH RECURSIVE d(s) AS (SELECT 'aaaaaaaa' UNION ALL SELECT s || s FROM d WHERE length(s) < 4000000) "

@@ -16,7 +16,7 @@ import pytest
 import foldlog
 from foldlog.outlets import csv_rows, report
 from foldlog.outlets.report import calls, data, page, texts
-from report_runs import HOSTILE, fill_family, fill_hostile, fill_many
+from report_runs import HOSTILE, fill_at_once, fill_deep, fill_family, fill_hostile, fill_many
 
 FILE_BYTES_MAX = 6_000_000
 
@@ -437,6 +437,69 @@ def test_bad_input_writes_nothing(store: foldlog.Store, tmp_path: Path) -> None:
 # The other formats.
 
 
+@pytest.mark.parametrize("fill", [fill_family, fill_hostile, fill_deep, lambda store: fill_at_once(store, 300)])
+def test_a_trace_keeps_to_the_format(store: foldlog.Store, fill: Any) -> None:
+    """The Trace Event Format: what each kind of event must have, and what slices of one track may do."""
+    fill(store)
+    root = next(row["id"] for row in store.sessions() if "/" not in row["id"])
+    trace = json.loads(made(store, root, "trace"))
+    assert set(trace) == {"displayTimeUnit", "otherData", "traceEvents"}
+    has = {
+        "M": {"name", "ph", "pid", "tid", "args"},
+        "X": {"name", "cat", "ph", "ts", "dur", "pid", "tid", "args"},
+        "B": {"name", "cat", "ph", "ts", "pid", "tid", "args"},
+        "s": {"name", "cat", "ph", "id", "ts", "pid", "tid"},
+        "f": {"name", "cat", "ph", "bp", "id", "ts", "pid", "tid"},
+    }
+    busy: dict[tuple[int, int], float] = {}
+    slices: dict[tuple[int, int], list[tuple[int, float]]] = {}
+    flows: dict[int, list[dict[str, Any]]] = {}
+    told: dict[tuple[int, int], set[str]] = {}
+    for event in trace["traceEvents"]:
+        assert event.keys() == has[event["ph"]]
+        assert all(type(event[key]) is int and event[key] > 0 for key in ("pid", "tid"))
+        track = (event["pid"], event["tid"])
+        if event["ph"] == "M":
+            told.setdefault(track, set()).add(event["name"])
+            continue
+        assert type(event["ts"]) is int
+        if event["ph"] in "sf":
+            flows.setdefault(event["id"], []).append(event)
+            continue
+        assert "thread_name" in told[track]
+        assert event.get("dur", 0) >= 0
+        assert event["ts"] >= busy.get(track, 0), "slices of a track overlap"
+        busy[track] = event["ts"] + event.get("dur", float("inf"))
+        slices.setdefault(track, []).append((event["ts"], busy[track]))
+    for start, end in flows.values():  # each arrow has one beginning and one end, in this order, at slices
+        assert (start["ph"], end["ph"]) == ("s", "f")
+        assert start["ts"] <= end["ts"]
+        for event in (start, end):
+            assert any(a <= event["ts"] <= b for a, b in slices[event["pid"], event["tid"]])
+    below = [row for row in store.sessions() if "/" in row["id"]]
+    assert len(flows) == len(below)
+
+
+def test_a_trace_has_times_to_the_microsecond(store: foldlog.Store) -> None:
+    with store.start_session(id="top") as session:
+        times = {"started_at": "2026-11-22T10:00:00.000001Z", "ended_at": "2026-11-22T10:00:00.000003Z"}
+        session.add_call("leaf", status="ok", **times)
+        session.add_call("leaf", status="ok", started_at="2026-11-22T10:00:00.000002Z")
+        session.add_call("leaf", status="running", started_at="2026-11-22T10:00:00.000003Z")
+    events = json.loads(made(store, "top", "trace"))["traceEvents"]
+    found = [(one["ph"], one["ts"] % 1000, one.get("dur"), one["tid"]) for one in events if one["ph"] in "XB"]
+    assert found == [("X", 1, 2, 2_000_000), ("X", 2, 0, 2_000_001), ("B", 3, None, 2_000_000)]
+
+
+def test_a_trace_has_one_arrow_to_a_session_that_two_calls_lead_to(store: foldlog.Store) -> None:
+    with store.start_session(id="top") as session, session.turn() as turn:
+        with session.start_child(turn_id=turn.id) as child, child.turn():
+            pass
+        session.add_call("child", child_session_id=child.id, started_at="2026-11-22T00:00:00Z", status="ok")
+    events = json.loads(made(store, "top", "trace"))["traceEvents"]
+    assert [one["ph"] for one in events if one["ph"] in "sf"] == ["s", "f"]
+
+
 def test_a_trace_has_a_track_for_all_that_runs_at_once(store: foldlog.Store) -> None:
     fill_family(store)
     trace = json.loads(made(store, "family", "trace"))
@@ -455,7 +518,7 @@ def test_a_trace_has_a_track_for_all_that_runs_at_once(store: foldlog.Store) -> 
     root = next(event for event in slices if event["cat"] == "call")
     assert root["args"] | {"input_tokens": 40, "usd": 0.1} == root["args"]
     starts = {event["id"] for event in events if event["ph"] == "s"}
-    assert starts == {event["id"] for event in events if event["ph"] == "f"} == {1, 2}
+    assert starts == {event["id"] for event in events if event["ph"] == "f"} == {2, 3}
 
 
 def test_a_diagram_has_an_arrow_for_each_call_to_a_session(store: foldlog.Store) -> None:
@@ -463,7 +526,7 @@ def test_a_diagram_has_an_arrow_for_each_call_to_a_session(store: foldlog.Store)
     text = made(store, "family", "mermaid")
     assert text.startswith("flowchart TD\n")
     assert re.findall(r"(s\d) --> ?\|\"(.*?)\"\| (s\d)", text) == [("s0", "call 2", "s1"), ("s0", "call 3", "s2")]
-    assert "family<br/>stopped · 4 calls<br/>47 tokens, 4 calls unknown" in text
+    assert "family<br/>stopped · 4 calls of its own<br/>47 tokens with all below,<br/>unknown for 4 model calls" in text
 
 
 def test_a_diagram_holds_no_markup(store: foldlog.Store) -> None:
@@ -474,6 +537,29 @@ def test_a_diagram_holds_no_markup(store: foldlog.Store) -> None:
             r'flowchart TD|  classDef .*|  s\d+(\["[^"<>]*(<br/>[^"<>]*)*"\](:::\w+)?| (-->|-\.->)\|"[^"]*"\| s\d+)',
             line,
         ), line
+
+
+def test_a_diagram_makes_no_icon_formula_or_line_end_of_a_name(store: foldlog.Store) -> None:
+    """Numbered characters are read before these are looked for, so the numbers alone do not help."""
+    with store.start_session(id="top") as session:
+        for name in ("fa:fa-car", "$$x$$", "a\\nb"):
+            session.add_call("child", child_session_id=name)
+    text = made(store, "top", "mermaid")
+    assert '["fa#58;#8203;fa-car<br/>' in text
+    assert '["#36;#8203;#36;#8203;x#36;#8203;#36;#8203;<br/>' in text
+    assert '["a#92;#8203;nb<br/>' in text
+
+
+def test_a_diagram_stays_below_what_mermaid_refuses(store: foldlog.Store) -> None:
+    with store.start_session(id="top") as session, session.batch():
+        for number in range(350):
+            session.add_call("child", child_session_id="↳" * 70 + str(number))
+    text = made(store, "top", "mermaid")
+    nodes = len(re.findall(r"^  s\d+\[", text, re.MULTILINE))
+    assert 100 < nodes < 300
+    assert len(re.findall("-->", text)) == nodes - 1
+    assert f'more["{351 - nodes} more sessions not drawn"]' in text
+    assert len(text) < 50_000
 
 
 def test_a_transcript_is_whole_and_stays_text(store: foldlog.Store) -> None:
@@ -495,6 +581,8 @@ def test_a_transcript_is_in_order(store: foldlog.Store) -> None:
     )  # fmt: skip
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
+    assert "\n- children: " in text
+    assert re.search(r"tokens, sessions below included: [0-9]+, not counting [0-9]+ calls? that did not tell\n", text)
 
 
 def test_csv_is_the_rows_of_a_view(store: foldlog.Store, request: pytest.FixtureRequest) -> None:

@@ -144,7 +144,7 @@ def test_a_symlink_in_the_way_is_refused_and_not_followed(folder: Path, tmp_path
     (folder / name).symlink_to(target)
     with pytest.raises(StoreError, match="gate") as caught:
         Gate(folder, threading.RLock(), 1.0)
-    assert "read_only" in caught.value.hint
+    assert "read-only" in caught.value.hint
     assert target.read_text() == "precious"
     assert target.stat().st_mode & 0o777 == 0o644
 

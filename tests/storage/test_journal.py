@@ -194,7 +194,7 @@ def test_a_lock_held_elsewhere_refuses_and_leaves_nothing(
     first, second = line.next(), line.next()
     with held():
         for many in ([first], [first, second]):
-            with pytest.raises(StoreBusyError, match="demo" if whose == "another program's" else "gate"):
+            with pytest.raises(StoreBusyError, match="demo" if whose == "another program's" else "has been writing"):
                 append(database, many)
     append(database, [first])
     with held(), pytest.raises(StoreBusyError):

@@ -5,8 +5,12 @@ Nothing here imports the store before it is opened: `foldlog --help` and the she
 
 import contextlib
 import datetime as dt
+import math
 import re
+import shlex
 import sqlite3
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -14,7 +18,11 @@ from urllib.parse import quote
 import click
 from click.shell_completion import CompletionItem
 
+from foldlog.cli.output import say
+
 if TYPE_CHECKING:
+    from foldlog.core.errors import UnknownRowError
+    from foldlog.core.ids import RowId
     from foldlog.store.store import Store
 
 _COMPLETIONS_MAX: Final = 200
@@ -24,11 +32,57 @@ def open_to_read(path: Path) -> "Store":
     """The store at a path, read-only."""
     from foldlog.store import store as stores  # noqa: PLC0415  (only those who open one pay)
 
+    wait_until_free(path)
     return stores.open(path, read_only=True)
 
 
-class SessionType(click.ParamType[str]):
-    """A session's id or how it begins, completed from the store that the command names."""
+def open_to_write(path: Path) -> "Store":
+    """The store at a path, to write; none is made."""
+    from foldlog.store import store as stores  # noqa: PLC0415
+
+    wait_until_free(path)
+    # Others' transactions are waited for inside; so is an upgrade, which takes its time.
+    told = threading.Timer(_TELL_AFTER_S, say, (f"{path}: opening it takes long; another program may be writing it",))
+    told.daemon = True
+    told.start()
+    try:
+        return stores.open(path)
+    finally:
+        told.cancel()
+
+
+def wait_until_free(path: Path) -> int:
+    """Wait while another program keeps everybody out of a store, and say so; the store's schema number.
+
+    Raises `StoreBusyError` in the end, and at once where there is no store. SQLite's own waiting would say nothing,
+    and not end at Ctrl-C.
+    """
+    from foldlog.core.errors import StoreBusyError  # noqa: PLC0415
+    from foldlog.storage import sqlite  # noqa: PLC0415
+
+    began, is_told = time.monotonic(), False
+    while True:
+        try:
+            return sqlite.probe(path, wait_s=_LOOK_AGAIN_S)
+        except StoreBusyError:
+            waited_s = time.monotonic() - began
+            if waited_s > sqlite.BUSY_TIMEOUT_S:
+                raise
+            if waited_s > _TELL_AFTER_S and not is_told:
+                _tell_of_waiting(path)
+                is_told = True
+
+
+def _tell_of_waiting(path: Path) -> None:
+    say(f"{path}: another program holds the store; waiting up to 30 s for it")
+
+
+_LOOK_AGAIN_S: Final = 0.1
+_TELL_AFTER_S: Final = 1.0
+
+
+class AddressType(click.ParamType[str]):
+    """A session's id or how it begins, or a row's address; completed from the store that the command names."""
 
     name = "session"
 
@@ -49,6 +103,57 @@ def _ids(path: Any, begin: str) -> list[str]:
     return []
 
 
+class SessionType(AddressType):
+    """A session's id or how it begins; a row's address is refused, and where it leads is said."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it is; which session it means is the store's to say."""
+        text = str(value)
+        if ":" in text and ctx is not None:
+            self.fail(_elsewhere(text, ctx), param, ctx)
+        return text
+
+
+def _elsewhere(address: str, ctx: click.Context) -> str:
+    """Why a row's address is none for this verb, and what to type instead."""
+    session, _, row = address.partition(":")
+    kind, _, row_id = row.partition("/")
+    ways: list[tuple[str, ...]] = [("show", address)]
+    if kind == "turn" and any(one.name == "turn" for one in ctx.command.params):
+        ways.insert(0, (str(ctx.info_name), session, "--turn", row_id))
+    elif kind == "turn" and ctx.info_name == "usage":
+        ways.insert(0, ("usage", session, "--by", "turn"))
+    path = str(ctx.params.get("store_path", "STORE"))
+    commands = (shlex.join(["foldlog", verb, path, *rest]) for verb, *rest in ways)
+    named = " or ".join(f"`{command}`" for command in commands)
+    return f"{address!r} is the address of a row, and {ctx.info_name} takes a session: try {named}"
+
+
+def row_id(text: str) -> "RowId":
+    """The id that a row is called by: digits are a number."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 19 else text
+
+
+def turn_id(store: "Store", session_id: str, text: str) -> "RowId":
+    """The id of a session's turn; raises `UnknownRowError` where there is none."""
+    found = row_id(text)
+    if store.view(session_id).read_row("turn", found) is None:
+        raise unknown_row(session_id, "turn", text)
+    return found
+
+
+def unknown_row(session_id: str, kind: str, text: str) -> "UnknownRowError":
+    """The error for a row that is not there, with the command that lists those there are."""
+    from foldlog.core.errors import UnknownRowError  # noqa: PLC0415  (see `foldlog.cli.main`)
+
+    only = {"turn": " --type turn.started", "snapshot": " --type snapshot.added"}
+    verb = {"message": "messages", "eval": "messages", "call": "calls"}.get(kind, "events")
+    command = f"{verb} STORE {session_id}{only.get(kind, '')}"
+    return UnknownRowError(
+        f"session {session_id!r} has no {kind} {text!r}", hint=f"`foldlog {command}` lists those there are"
+    )
+
+
 class CountType(click.IntRange):
     """How many: from 1, and as many as there are for more than Python or SQLite counts to."""
 
@@ -62,7 +167,44 @@ class CountType(click.IntRange):
 
 COUNT: Final = CountType()
 
-store = click.argument("store_path", metavar="STORE", type=click.Path(path_type=Path))
+
+class SecondsType(click.FloatRange):
+    """A time to wait, above 0; what is no number, or never ends, is none."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, max=10**9, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number of seconds."""
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return found
+
+
+SECONDS: Final = SecondsType()
+
+_STORE: Final = "foldlog.store"
+
+
+def _noted(ctx: click.Context, param: click.Parameter, path: Path) -> Path:
+    """The path of the store, which hints will name."""
+    del param
+    ctx.meta[_STORE] = path
+    return path
+
+
+def typed(ctx: click.Context, text: str) -> str:
+    """A hint with the store that was given for the word STORE: its commands are ready to be typed."""
+    path = ctx.meta.get(_STORE)
+    return text if path is None else _PLACE.sub(lambda found: f"{found[1]} {shlex.quote(str(path))}", text)
+
+
+_PLACE: Final = re.compile(r"(`foldlog [a-z-]+) STORE\b")
+# Eager: what is said of other arguments names the store.
+store = click.argument(
+    "store_path", metavar="STORE", type=click.Path(path_type=Path, readable=False), callback=_noted, is_eager=True
+)
 session = click.argument("session", type=SessionType())
 optional_session = click.argument("session", required=False, type=SessionType())
 

@@ -1,5 +1,6 @@
 """The verb that asks with SQL: sql. What is refused, and how it is bounded, is `foldlog.outlets.query`'s."""
 
+import contextlib
 import math
 import re
 import sys
@@ -13,7 +14,11 @@ from foldlog.cli import arguments
 from foldlog.cli.forms import CSV, JSON, TABLE, Row, print_rows, row_forms
 from foldlog.cli.output import say
 
-_NUMBER: Final = re.compile(r"[+-]?\d{1,18}|[+-]?(\d+\.\d*|\.\d+|\d+)([eE][+-]?\d+)?", re.ASCII)
+# What of an SQL text is no code, which may hold colons; else a parameter and its name.
+_PARAMETERS: Final = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)|[:@$](?P<name>\w+)|(?P<plain>\?\d*)""",
+    re.DOTALL,
+)
 
 
 @click.command()
@@ -22,18 +27,14 @@ _NUMBER: Final = re.compile(r"[+-]?\d{1,18}|[+-]?(\d+\.\d*|\.\d+|\d+)([eE][+-]?\
 @click.option(
     "--param", "-p", "params", nargs=2, multiple=True, metavar="NAME VALUE", help="A value for :NAME; again for more."
 )
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, max=10**9, min_open=True),
-    metavar="SECONDS",
-    help="Stop then; after 30 if left out.",
-)
+@click.option("--timeout", type=arguments.SECONDS, metavar="SECONDS", help="Stop then; after 30 if left out.")
 @row_forms
 def sql(store_path: Path, sql: str, *, params: tuple[tuple[str, str], ...], timeout: float | None, form: str) -> None:
     """Ask a store with a SELECT.
 
-    One statement that reads; `-` takes it from stdin. A VALUE that looks like a number is one. Tables are as
-    of each session's last checkpoint. With --json each line has the row under `row`; bytes are hex digits.
+    One statement that reads; `-` takes it from stdin. A VALUE written as a number is (7, -0.5) is one; any
+    other, such as 007 or 1e3, is text. Tables are as of each session's last checkpoint. With --json each
+    line has the row under `row`; bytes are hex digits.
 
     \b
     Example:   foldlog sql history.db "SELECT * FROM model_usage"
@@ -41,7 +42,13 @@ def sql(store_path: Path, sql: str, *, params: tuple[tuple[str, str], ...], time
                echo "SELECT count(*) AS n FROM events" | foldlog sql history.db - --json
     """
     text = sys.stdin.read() if sql == "-" else sql
-    values = {name.lstrip(":@$"): _value(value) for name, value in params}
+    values: dict[str, Any] = {}
+    for name, value in params:
+        bare = name.lstrip(":@$")
+        if bare in values:
+            raise click.UsageError(f"-p {bare} is given twice")
+        values[bare] = _value(value)
+    _check(text, values)
     with arguments.open_to_read(store_path) as store:
         rows: Iterator[Row] = store.query(text, values, timeout=timeout)
         if form == JSON:
@@ -51,10 +58,28 @@ def sql(store_path: Path, sql: str, *, params: tuple[tuple[str, str], ...], time
         say("no rows")
 
 
+def _check(text: str, values: dict[str, Any]) -> None:
+    """Refuse a statement whose parameters and whose values do not belong together."""
+    found = list(_PARAMETERS.finditer(text))
+    if any(match["plain"] for match in found):
+        raise click.UsageError("a ? in the SQL takes no value here: write :NAME, and give it with -p NAME VALUE")
+    names = {match["name"]: None for match in found if match["name"]}
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise click.UsageError(f"the SQL has :{missing[0]}, which has no value: give it with -p {missing[0]} VALUE")
+    unused = [name for name in values if name not in names]
+    if unused:
+        raise click.UsageError(f"the SQL has no :{unused[0]}, for which -p gives a value")
+
+
 def _value(text: str) -> Any:
-    if not _NUMBER.fullmatch(text):
-        return text
-    return int(text) if text.lstrip("+-").isdecimal() and len(text) <= 19 else float(text)
+    """A number, where the text is just how that number is written; else the text."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):  # also of a number of thousands of digits
+            found = kind(text)
+            if str(found) == text and math.isfinite(found) and -(2**63) <= found < 2**63:
+                return found
+    return text
 
 
 def _plain(value: Any) -> Any:

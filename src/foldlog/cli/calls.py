@@ -4,7 +4,7 @@ import datetime as dt
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,6 +12,13 @@ from foldlog.cli import arguments
 from foldlog.cli.forms import TABLE, Row, print_rows, row_forms
 from foldlog.cli.output import money, next_commands, say
 from foldlog.core.ids import session_name
+
+if TYPE_CHECKING:
+    from foldlog.store.store import Store
+
+# What foldlog itself calls them; an application may have its own.
+_STATUSES: Final = ("running", "ok", "final", "error", "interrupted")
+_TYPES: Final = ("root", "leaf", "leaf_batch_item", "child", "child_batch_item", "attached_child")
 
 
 @click.command()
@@ -41,7 +48,8 @@ def calls(
     """List calls: all, or the slow, the failed.
 
     Of SESSION and all below it, as of now; of all sessions, as of their last checkpoints. In the order they
-    were started. Calls whose time, or cost, is not known are left out where that is asked for.
+    were started. Calls whose time, or cost, is not known are left out where that is asked for. A status or
+    type that no call can have or has is a mistake: exit 2.
 
     \b
     Example:   foldlog calls history.db demo
@@ -60,8 +68,8 @@ def calls(
     order, count = ("slowest", slowest) if slowest else ("costliest", costliest)
     with arguments.open_to_read(store_path) as store:
         found = None if session is None else store.find_session(session)
-        if turn is not None:
-            only |= {"turn_id": (int(turn) if turn.isdecimal() and len(turn) < 19 else turn,), "session_id": (found,)}
+        if turn is not None and found is not None:
+            only |= {"turn_id": (arguments.turn_id(store, found, turn),), "session_id": (found,)}
         if count and found is None:
             rows: Iterable[Row] = outlet.first(store, order, count, only)
         else:
@@ -71,6 +79,8 @@ def calls(
             timed = _first(timed, "seconds" if slowest else "usd", count)
         shown_rows = list(itertools.islice(timed, limit)) if form == TABLE else itertools.islice(timed, limit)
         printed = print_rows("calls", shown_rows, form, listed=_listed)
+        if not printed:
+            _check_known(store, only)
     if form != TABLE:
         return
     if not printed:
@@ -78,6 +88,18 @@ def calls(
     elif isinstance(shown_rows, list):
         row = shown_rows[0]
         next_commands(("show", store_path, f"{row['session_id']}:call/{row['id']}"))
+
+
+def _check_known(store: "Store", only: dict[str, tuple[Any, ...]]) -> None:
+    """Refuse a status or type that neither foldlog nor any call of the store has."""
+    for column, usual in (("status", _STATUSES), ("type", _TYPES)):
+        for name in only.get(column, ()):
+            if name in usual:
+                continue
+            names = [row[column] for row in store.query(f"SELECT DISTINCT {column} FROM calls")]
+            if name not in names:
+                known = dict.fromkeys((*usual, *sorted(filter(None, names))))
+                raise click.UsageError(f"no call has {column} {name!r}; there are {', '.join(known)}")
 
 
 def _timed(row: Row) -> Row:

@@ -17,8 +17,6 @@ import foldlog
 from foldlog.cli import arguments
 from foldlog.cli.forms import json_form, print_json
 from foldlog.cli.output import Progress, shown
-from foldlog.storage import sqlite
-from foldlog.store import store as stores
 
 
 class _Bar:
@@ -49,7 +47,7 @@ def _bar(label: str) -> Iterator[_Bar]:
 
 
 def _print_lines(text: str) -> None:
-    for line in text.splitlines():
+    for line in arguments.typed(click.get_current_context(), text).splitlines():
         click.echo(shown(line))
 
 
@@ -111,10 +109,12 @@ def repair(store_path: Path, *, into: Path | None, as_json: bool) -> None:
     """
     with _bar("repairing") as bar:
         if into is not None:
+            # That it opens as no store is why it is to be saved.
+            with contextlib.suppress(foldlog.NotAStoreError, foldlog.CorruptJournalError):
+                arguments.wait_until_free(store_path)
             repairs = foldlog.salvage(store_path, into, progress=bar)
         else:
-            sqlite.probe(store_path)  # opening would make a store where there is none
-            with stores.open(store_path) as store:
+            with arguments.open_to_write(store_path) as store:
                 repairs = store.repair(progress=bar)
     if as_json:
         print_json("repair", _fields(repairs))

@@ -1,6 +1,6 @@
 """The verb that prints the journal, and follows it: events. The feed itself is `foldlog.store.feed`'s."""
 
-import contextlib
+import difflib
 import json
 import sys
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ _FIRST_SINCE: Final = """
 SELECT coalesce(min(position), 1 + (SELECT coalesce(max(position), 0) FROM events)) AS position
 FROM events WHERE at >= ?
 """
+_OF_TYPE: Final = "SELECT EXISTS (SELECT 1 FROM events WHERE type = ?) AS is_there"
 
 
 @click.command()
@@ -32,7 +33,7 @@ FROM events WHERE at >= ?
 @click.option("--limit", "-n", type=arguments.COUNT, metavar="N", help="The first N only.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with each new event, until Ctrl-C.")
 @click.option(
-    "--idle-timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop following after so long without any."
+    "--idle-timeout", type=arguments.SECONDS, metavar="SECONDS", help="Stop following after so long without any."
 )
 @row_forms
 def events(
@@ -51,7 +52,7 @@ def events(
 
     Committed events in order of position, of all sessions or of SESSION itself. Each line: position, day
     and time (UTC), session, event id, type, and what it holds in short; with --json all of it, under `event`. Go on
-    later with --after and the last position seen.
+    later with --after and the last position seen. A type that no event has is told of on stderr.
 
     \b
     Example:   foldlog events history.db --limit 20
@@ -66,13 +67,12 @@ def events(
     with arguments.open_to_read(store_path) as store:
         found = None if session is None else store.find_session(session)
         start = max(since - 1, 0) if isinstance(since, int) else after or 0
+        _tell_of_unknown(store, types)
         if isinstance(since, str):
             start = _position_before(store, since)
         wanted: dict[str, Any] = {"after": start, "types": types or None}
         feed = store.follow(found, idle_timeout=idle_timeout, **wanted) if follow else store.events(found, **wanted)
-        # Ctrl-C is how following ends; what was printed is whole.
-        with contextlib.suppress(KeyboardInterrupt) if follow else contextlib.nullcontext():
-            last = _print(_limited(feed, since, limit), form, flush=follow)
+        last = _print(_limited(feed, since, limit), form, flush=follow)
     if form != TABLE or follow:
         return
     if last is None:
@@ -80,6 +80,20 @@ def events(
     else:
         row = f"{last.session_id}:event/{last['id']}"
         next_commands(("show", store_path, row), ("events", store_path, "--after", last.position, "--follow"))
+
+
+def _tell_of_unknown(store: "Store", types: tuple[str, ...]) -> None:
+    """Say of a type that no event has, which may be a slip; it is no error, for an event may come."""
+    from foldlog.core.fold import FOLDED_TYPES  # noqa: PLC0415  (see `foldlog.cli.main`)
+
+    for name in types:
+        if name in FOLDED_TYPES or next(store.query(_OF_TYPE, (name,)))["is_there"]:
+            continue
+        known = {row["type"] for row in store.query("SELECT DISTINCT type FROM events")} | FOLDED_TYPES
+        near = difflib.get_close_matches(name, sorted(known), n=3) or sorted(known)
+        say(
+            f"no event of the store is of type {name}; {'nearest' if len(near) < 4 else 'there are'}: {', '.join(near)}"
+        )
 
 
 def _position_before(store: "Store", at: str) -> int:

@@ -5,10 +5,11 @@ its meaning, not when one is added. Values are written as in the files of an exp
 """
 
 import csv
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import click
 
@@ -24,14 +25,23 @@ _VERSION: Final = 1
 
 
 def row_forms(function: Function) -> Function:
-    """The options --json, --csv and --table, as the argument `form`."""
+    """The options --json, --csv and --table, as the argument `form`; more than one of them is refused."""
+
+    @functools.wraps(function)
+    def with_form(*args: Any, as_table: bool, as_csv: bool, as_json: bool, **named: Any) -> Any:
+        asked = [form for form, is_asked in ((TABLE, as_table), (CSV, as_csv), (JSON, as_json)) if is_asked]
+        if len(asked) > 1:
+            raise click.UsageError(f"--{asked[0]} or --{asked[1]}, not both")
+        return function(*args, form=asked[0] if asked else TABLE, **named)
+
+    found: Any = with_form
     for option in (
-        click.option("--table", "form", flag_value=TABLE, default=TABLE, help="Print a table: the default."),
-        click.option("--csv", "form", flag_value=CSV, help="Print CSV, with a head."),
-        click.option("--json", "form", flag_value=JSON, help="Print a JSON object a line."),
+        click.option("--table", "as_table", is_flag=True, help="Print a table: the default."),
+        click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with a head."),
+        click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line."),
     ):
-        function = option(function)
-    return function
+        found = option(found)
+    return cast("Function", found)
 
 
 json_form = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")

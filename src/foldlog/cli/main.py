@@ -6,6 +6,7 @@ problems; 2: usage.
 """
 
 import contextlib
+import errno
 import importlib
 import io
 import os
@@ -55,6 +56,10 @@ class _ReaderLeftError(Exception):
     """Whoever read our output has gone. Not an OSError, of which click would make exit status 1."""
 
 
+class _StoppedError(Exception):
+    """Ctrl-C. Not a KeyboardInterrupt, after which click would print an empty line."""
+
+
 class Verbs(click.Group):
     """The group of verbs, each imported when it is called."""
 
@@ -64,6 +69,13 @@ class Verbs(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise _ReaderLeftError from error
+        except KeyboardInterrupt as error:
+            raise _StoppedError from error
+        except FoldlogError as error:
+            from foldlog.cli import arguments  # noqa: PLC0415  (the list of verbs needs none)
+
+            error.hint = arguments.typed(ctx, error.hint)
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The verbs in the order of the list."""
@@ -132,14 +144,17 @@ def _errors_as_lines() -> Iterator[None]:
         sys.exit(error.exit_code)
     except FoldlogError as error:
         _say(error.message, error.hint)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
+    except (click.Abort, _StoppedError, KeyboardInterrupt):
+        # On a terminal the line is begun, by what was asked or by ^C.
+        click.echo(f"{chr(10) if sys.stderr.isatty() else ''}stopped", err=True)
         sys.exit(INTERRUPTED)
     except (BrokenPipeError, _ReaderLeftError):
         # Whoever read us has what it wanted; the interpreter's own last flush must find somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(PIPE_BROKEN)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            _say("no space is left where the output goes", "make room, or send it elsewhere; it is not whole")
         where = "" if error.filename is None else f"{error.filename}: "
         _say(f"{where}{error.strerror or type(error).__name__}", "check the path and its permissions")
 

@@ -50,6 +50,8 @@ def messages(
     with arguments.open_to_read(store_path) as store:
         found = store.find_session(session)
         view = store.view(found)
+        if turn is not None:
+            arguments.turn_id(store, found, turn)
         entries = _entries(view, turn, role)
         chosen = entries[-last:] if last else entries
         if form == TABLE:

@@ -4,6 +4,7 @@ The work is the store's (`foldlog.outlets.deletion`); here the user is shown wha
 """
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,11 +13,12 @@ import click
 from foldlog.cli import arguments
 from foldlog.cli.forms import json_form, print_json
 from foldlog.cli.output import plural, shown
-from foldlog.storage import sqlite
-from foldlog.store import store as stores
+from foldlog.core.errors import UnknownSessionError
+from foldlog.storage import journal
 
 if TYPE_CHECKING:
     from foldlog.outlets.deletion import Deletion
+    from foldlog.store.store import Store
 
 
 @click.command()
@@ -46,17 +48,41 @@ def rm(
     Example:   foldlog rm history.db demo --dry-run
                foldlog rm history.db demo --reason "a try" --yes
     """
-    sqlite.probe(store_path)  # opening to write would make a store where there is none
     if dry_run or not yes:
-        with stores.open(store_path, read_only=True) as store:
+        with arguments.open_to_read(store_path) as store:
+            _check_whole(store, session)
             found = store.delete_session(session, reason=reason, dry_run=True, despite_descendants=despite_descendants)
         if dry_run:
             _print(found, as_json=as_json)
             return
         click.echo(f"{_line(found)} will be deleted", err=True)
-        click.confirm("go on?", abort=True, err=True)
-    with stores.open(store_path) as store:
+        if not _agreed():
+            click.echo("nothing was deleted", err=True)
+            sys.exit(1)
+    with arguments.open_to_write(store_path) as store:
+        _check_whole(store, session)
         _print(store.delete_session(session, reason=reason, despite_descendants=despite_descendants), as_json=as_json)
+
+
+def _check_whole(store: "Store", session: str) -> None:
+    """Refuse the beginning of an id, and say what it stands for: what goes is to be named in full."""
+    if journal.has_stream(store.database, session):
+        return
+    meant = store.find_session(session)
+    raise UnknownSessionError(
+        f"rm takes an id in full, and {session!r} is only how {meant} begins",
+        hint=f"`foldlog rm STORE {meant}` deletes that one",
+    )
+
+
+def _agreed() -> bool:
+    try:
+        return click.confirm("go on?", err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise  # Ctrl-C
+        click.echo(err=True)
+        raise click.UsageError("nobody answered: with --yes it deletes without asking") from None
 
 
 def _print(found: "Deletion", *, as_json: bool) -> None:

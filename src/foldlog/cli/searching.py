@@ -69,11 +69,7 @@ def search(
 
 
 def _update(path: Path) -> None:
-    from foldlog.storage import sqlite  # noqa: PLC0415  (only those who write pay)
-    from foldlog.store import store as stores  # noqa: PLC0415
-
-    sqlite.probe(path)  # opening to write would make a store where there is none
-    with stores.open(path) as store:
+    with arguments.open_to_write(path) as store:
         store.checkpoint()
 
 

@@ -11,7 +11,7 @@ import click
 
 from foldlog.cli import arguments
 from foldlog.cli.forms import json_form, print_json
-from foldlog.cli.output import heading, money, next_commands, number, plural, say, shown, strong, table
+from foldlog.cli.output import UNKNOWN, heading, money, next_commands, number, plural, say, shown, strong, table
 
 if TYPE_CHECKING:
     from foldlog.store.store import Store
@@ -22,12 +22,14 @@ _VALUE_LINES_MAX: Final = 12
 _CHILDREN_MAX: Final = 20
 _LINE_CHARS_MAX: Final = 100
 _FACTS: Final = ("kind", "status", "created_at", "ended_at", "provider", "prompt")
+# What is said behind a sum that is not of all calls.
+_IN_PART: Final = {"partial": "; some calls did not tell"}
 _LINEAGE: Final = ("parent", "resumed_from", "forked_from")
 
 
 @click.command()
 @arguments.store
-@click.argument("address", metavar="SESSION[:KIND/ID]", type=arguments.SessionType())
+@click.argument("address", metavar="SESSION[:KIND/ID]", type=arguments.AddressType())
 @click.option("--full", is_flag=True, help="Whole values: nothing is cut, what references lead to is read.")
 @json_form
 def show(store_path: Path, address: str, *, full: bool, as_json: bool) -> None:
@@ -94,9 +96,10 @@ def _facts(session: dict[str, Any], final: dict[str, Any], used: dict[str, Any],
     counts = {"turn": final["turn_count"], "call": final["call_count"], "eval": final["eval_count"]}
     _fact("has", ", ".join(plural(count, noun) for noun, count in (*counts.items(), ("event", event_count))))
     names = ("input", "output", "total", "cached")
-    tokens = ", ".join(f"{number(used[f'{name}_tokens'])} {name}" for name in names)
-    _fact("tokens", f"{tokens} ({used['status']}), with all below")
-    _fact("cost", f"{number(money(used['usd']))}{' usd' if used['usd'] is not None else ''} ({used['usd_status']})")
+    told = [f"{number(used[f'{name}_tokens'])} {name}" for name in names if used[f"{name}_tokens"] is not None]
+    _fact("tokens", f"{', '.join(told)}, with all below{_IN_PART.get(used['status'], '')}" if told else UNKNOWN)
+    usd = used["usd"]
+    _fact("cost", UNKNOWN if usd is None else f"{number(money(usd))} usd{_IN_PART.get(used['usd_status'], '')}")
 
 
 def _fact(key: str, value: Any) -> None:
@@ -207,7 +210,7 @@ def _row(store: "Store", session_id: str, which: str) -> tuple[str, dict[str, An
     from foldlog.core.rows import KINDS  # noqa: PLC0415
 
     kind, _, name = which.partition("/")
-    row_id: int | str = int(name) if name.isdecimal() and len(name) < 19 else name
+    row_id = arguments.row_id(name)
     row = None
     if kind in KINDS:
         row = store.view(session_id).read_row(kind, row_id)
@@ -216,10 +219,7 @@ def _row(store: "Store", session_id: str, which: str) -> tuple[str, dict[str, An
     else:
         raise UnknownRowError(f"{kind!r} is no kind of row", hint=f"use one of {', '.join((*KINDS, 'event'))}")
     if row is None:
-        raise UnknownRowError(
-            f"session {session_id!r} has no {kind} {name!r}",
-            hint="foldlog calls, messages and events list what there is",
-        )
+        raise arguments.unknown_row(session_id, kind, name)
     return kind, row
 
 

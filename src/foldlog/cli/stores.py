@@ -72,12 +72,11 @@ def upgrade(store_path: Path, *, as_json: bool) -> None:
     \b
     Example:   foldlog upgrade history.db
     """
-    from foldlog.storage import sqlite  # noqa: PLC0415  (only here does a verb look below the store)
-    from foldlog.storage.schema import SCHEMA_NUMBER  # noqa: PLC0415
-    from foldlog.store import store as stores  # noqa: PLC0415
+    from foldlog.storage.schema import SCHEMA_NUMBER  # noqa: PLC0415  (see `foldlog.cli.main`)
 
-    before = sqlite.probe(store_path)  # opening would make a store where there is none
-    stores.open(store_path).close()
+    before = arguments.wait_until_free(store_path)
+    # What is up to date is not written; a reader looks at it as closely.
+    (arguments.open_to_read if before == SCHEMA_NUMBER else arguments.open_to_write)(store_path).close()
     if as_json:
         print_json("upgrade", {"schema_before": before, "schema_now": SCHEMA_NUMBER})
     elif before == SCHEMA_NUMBER:

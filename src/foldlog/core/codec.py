@@ -321,7 +321,7 @@ def decode(data: bytes | str) -> Any:
     except (ValueError, TypeError, ArithmeticError, KeyError, AttributeError, RecursionError) as error:
         raise CorruptJournalError(
             f"stored JSON cannot be read ({type(error).__name__})",
-            hint="run `foldlog verify` on the store; restore a backup if it reports damage",
+            hint="run `foldlog verify STORE`; restore a backup if it reports damage",
         ) from None
 
 

@@ -34,9 +34,7 @@ def backup(database: Database, path: Path) -> None:
             finally:
                 copy.close()
         if found != "ok":
-            raise StoreError(
-                f"the copy of {database.name} is damaged: {found}", hint="run `foldlog verify` on the store"
-            )
+            raise StoreError(f"the copy of {database.name} is damaged: {found}", hint="run `foldlog verify STORE`")
         descriptor = os.open(fresh, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -47,7 +45,10 @@ def backup(database: Database, path: Path) -> None:
     except FileExistsError as error:
         raise AlreadyExistsError(f"{path} is there already", hint="choose a new name") from error
     except (OSError, ValueError) as error:
-        raise StoreError(f"cannot back up to {path} ({error})", hint="check the folder and the space") from error
+        raise StoreError(
+            f"cannot back up to {path} ({getattr(error, 'strerror', None) or error})",
+            hint="check the folder and the space",
+        ) from error
     finally:
         source.close()
         for suffix in ("", "-wal", "-shm", "-journal"):

@@ -159,7 +159,7 @@ def _find(connection: Driver, session_id: str, despite_descendants: bool) -> rem
         shown = ", ".join(descendants[:5]) + (f" and {len(descendants) - 5} more" if len(descendants) > 5 else "")
         raise HasDescendantsError(
             f"session {session_id!r} is where others come from: {shown}",
-            hint="they can do without it: pass despite_descendants=True (--despite-descendants), or delete them first",
+            hint="delete them first, or say that they can do without it: --despite-descendants (despite_descendants)",
             descendants=descendants,
         )
     return doomed

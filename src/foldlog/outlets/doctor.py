@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from foldlog._version import __version__
-from foldlog.core.errors import FoldlogError, StoreError
+from foldlog.core.errors import FoldlogError
+from foldlog.outlets.findings import SAVE
 from foldlog.storage import file_system, lease, lease_files
 
 # From worst to best.
@@ -68,7 +69,7 @@ def examine(path: Path) -> Diagnosis:
     found = Diagnosis(path, list(_check_programs()))
     try:
         resolved = path.resolve()
-        there = _check_there(resolved)
+        there = _check_there(path)
     except (OSError, ValueError, RuntimeError) as error:
         found.findings.append(Finding("problem", "path", f"cannot be looked at ({error})", "check the path"))
         return found
@@ -79,7 +80,7 @@ def examine(path: Path) -> Diagnosis:
         found.findings += _check_around(resolved)
     from foldlog.outlets import doctor_inside  # noqa: PLC0415  (it makes findings of this module's)
 
-    found.findings += doctor_inside.look(resolved)
+    found.findings += doctor_inside.look(path)
     return found
 
 
@@ -221,7 +222,7 @@ def _check_beside(path: Path) -> Iterator[Finding]:
             foreign.append(name)
     if journals:
         what = f"{journals[0]}: a rollback journal, which foldlog never makes"
-        hint = "another program has written the store: run `foldlog verify`; do not delete it"
+        hint = "another program has written the store: run `foldlog verify STORE`; do not delete it"
         yield Finding("warning", "beside", what, hint)
     if left:
         hint = "remove them once nothing is at work on the store"
@@ -235,6 +236,5 @@ def _check_beside(path: Path) -> Iterator[Finding]:
 def why(error: Exception) -> Finding:
     """The finding that a store cannot be opened."""
     if isinstance(error, FoldlogError):
-        return Finding("problem", "opening", error.message, error.hint)
-    found = StoreError(str(error), hint="`foldlog verify` says more; `foldlog repair STORE --into NEW` saves the rest")
-    return Finding("problem", "opening", found.message, found.hint)
+        return Finding("problem", "database", error.message, error.hint)
+    return Finding("problem", "database", f"SQLite says: {error}", SAVE)

@@ -18,6 +18,8 @@ from foldlog.storage.sqlite import PAGE_BYTES, probe
 
 _FREE_SHARE_MAX: Final = 0.5
 _NAMED_MAX: Final = 5
+# That somebody keeps everybody out is a finding, too.
+_WAIT_S: Final = 2.0
 _LAGS: Final = """
 SELECT streams.session_key, streams.id,
   (SELECT max(event_id) FROM events WHERE events.session_key = streams.session_key), sessions.checkpoint_event_id
@@ -31,7 +33,7 @@ _PAGE_ROWS: Final = 1000
 def look(path: Path) -> Iterator[Finding]:
     """What a read-only connection tells."""
     try:
-        number = probe(path)
+        number = probe(path, wait_s=_WAIT_S)
         connection = open_left(path)
     except (FoldlogError, *DRIVER_ERRORS) as error:
         yield why(error)
@@ -52,7 +54,7 @@ def look(path: Path) -> Iterator[Finding]:
 def _schema(number: int) -> Finding:
     what = f"schema {number}"
     if number < SCHEMA_NUMBER:
-        hint = "`foldlog upgrade`, or opening it to write, brings it up to date"
+        hint = "`foldlog upgrade STORE`, or opening it to write, brings it up to date"
         return Finding("note", "schema", f"{what}, older than {SCHEMA_NUMBER}", hint)
     if number > SCHEMA_NUMBER:
         return Finding("problem", "schema", f"{what}, newer than {SCHEMA_NUMBER}", "install a newer foldlog")
@@ -84,7 +86,7 @@ def _triggers(connection: sqlite3.Connection) -> Finding:
     stored = {(kind, name): sql for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_schema")}
     wrong = wrong_triggers(stored)
     if wrong:
-        hint = "run `foldlog verify`, then `foldlog repair`"
+        hint = "run `foldlog verify STORE`, then `foldlog repair STORE`"
         return Finding("problem", "triggers", f"not in place: {', '.join(wrong)}; events could be changed", hint)
     return Finding("ok", "triggers", "events are append-only")
 
@@ -92,7 +94,7 @@ def _triggers(connection: sqlite3.Connection) -> Finding:
 def _set_apart(connection: sqlite3.Connection) -> Finding:
     count = connection.execute("SELECT count(*) FROM quarantine").fetchone()[0]
     if count:
-        return Finding("warning", "quarantine", f"{count} events are set apart", "`foldlog verify` lists them")
+        return Finding("warning", "quarantine", f"{count} events are set apart", "`foldlog verify STORE` lists them")
     return Finding("ok", "quarantine", "no event is set apart")
 
 

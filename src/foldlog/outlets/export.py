@@ -53,9 +53,10 @@ def export(store: "Store", directory: Path, session_id: str | None = None) -> li
     names = [one for one in wanted if _is_name(one)]
     written = [path for one in names for path in _Export(store, directory, one).write()]
     if len(names) < len(wanted):
+        count = len(wanted) - len(names)
         raise CorruptJournalError(
-            f"{store.database.name}: {len(wanted) - len(names)} sessions have ids that are none, and were not written",
-            hint="the others were; run `foldlog verify` on the store",
+            f"{store.database.name}: {count} of its sessions have ids that are none, and were not written",
+            hint="the others were; run `foldlog verify STORE`",
         )
     return written
 

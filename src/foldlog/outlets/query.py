@@ -8,11 +8,13 @@ The tables and SQL views that can be asked are on the schema page; how they are 
 
 import math
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from foldlog.core.errors import QueryError
 from foldlog.core.limits import QUERY_SECONDS_MAX
+from foldlog.outlets import query_names
 from foldlog.outlets.query_bounds import Watch, bound, too_long
 from foldlog.storage.database import Database
 from foldlog.storage.sqlite import sqlite_of
@@ -27,7 +29,8 @@ def run(database: Database, sql: str, params: Any = (), *, timeout_s: float | No
         raise QueryError("timeout is a number of seconds", hint="pass a number, or leave it out")
     limit_s = QUERY_SECONDS_MAX if timeout_s is None else float(timeout_s)
     params = _checked(params)
-    connection = sqlite_of(database, "this query").new_reader()
+    database = sqlite_of(database, "this query")
+    connection = database.new_reader()
     watch = Watch(limit_s)
     try:
         bound(connection, watch)
@@ -35,7 +38,7 @@ def run(database: Database, sql: str, params: Any = (), *, timeout_s: float | No
         names = _distinct([column[0] for column in cursor.description or ()])
     except (sqlite3.Error, sqlite3.Warning, TypeError, ValueError, OverflowError, MemoryError) as error:
         connection.close()
-        raise _refusal(error, limit_s, watch) from error
+        raise _refusal(error, limit_s, watch, query_names.hint(database, sql, str(error))) from error
     except BaseException:
         connection.close()
         raise
@@ -126,9 +129,13 @@ class _Rows(Iterator[dict[str, Any]]):
         self.close()
 
 
-def _refusal(error: Exception, limit_s: float, watch: Watch) -> QueryError:
+def _refusal(error: Exception, limit_s: float, watch: Watch, near: str | None = None) -> QueryError:
     code = getattr(error, "sqlite_errorcode", 0)
     text = _words(error)
+    is_ended = watch.took_too_much or watch.is_over
+    if code == sqlite3.SQLITE_INTERRUPT and not is_ended and threading.current_thread() is threading.main_thread():
+        # The driver drops what is raised while SQLite asks us whether to go on: Ctrl-C, which is handled there.
+        raise KeyboardInterrupt
     if watch.took_too_much or isinstance(error, MemoryError):
         return QueryError("the query takes too much memory or disk", hint="sort, group or join less at once")
     if code == sqlite3.SQLITE_INTERRUPT or (code == sqlite3.SQLITE_AUTH and watch.is_over):
@@ -142,7 +149,9 @@ def _refusal(error: Exception, limit_s: float, watch: Watch) -> QueryError:
         return QueryError("a value in the query is too large", hint="select less of it: substr(data, 1, 1000)")
     if isinstance(error, sqlite3.ProgrammingError | sqlite3.Warning):
         return QueryError(f"SQLite says: {text}", hint="one statement, and one value for each ? or :name in it")
-    return QueryError(f"SQLite says: {text}", hint="the schema page lists the tables, views and columns")
+    return QueryError(
+        f"SQLite says: {text}", hint=near or "SELECT name, sql FROM sqlite_schema shows the tables, views and columns"
+    )
 
 
 def _words(error: Exception) -> str:

@@ -80,7 +80,7 @@ class Watch:
 
 def too_long(limit_s: float) -> QueryError:
     """The error for a query whose time is over."""
-    return QueryError(f"the query ran longer than {limit_s:g} s", hint="narrow it, or give it more time (timeout)")
+    return QueryError(f"the query ran longer than {limit_s:g} s", hint="narrow it, or give it a longer timeout")
 
 
 def _taken_bytes() -> int:

@@ -119,7 +119,7 @@ def _refuse_damaged_file(store: "Store") -> None:
                 raise CorruptJournalError(
                     f"{store.database.name}: the file itself is damaged ({problem.what})",
                     hint="nothing was changed; restore a backup, or save what can be read into a new file: "
-                    "foldlog.salvage(path, new), `foldlog repair STORE --into NEW`",
+                    "`foldlog repair STORE --into NEW`",
                 )
     finally:
         reader.close()

@@ -79,6 +79,8 @@ def _open(path: Path) -> sqlite3.Connection:
     connection = None
     try:
         connection = open_left(path)
+        # Nothing is written: so told, SQLite reads a file that was cut off as far as it goes.
+        connection.execute("PRAGMA writable_schema = ON")
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         wanted = {"streams": "id", "events": COLUMNS}
         missing = [name for name, columns in wanted.items() if not can_be_read(connection, name, columns)]

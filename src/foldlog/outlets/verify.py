@@ -17,7 +17,7 @@ from foldlog.outlets.export import refs_in
 from foldlog.outlets.findings import REBUILD, REPAIR, SAVE, Problem, Report, SetApart
 from foldlog.outlets.ledger import COLUMNS, Journal, Ledger, read_journal
 from foldlog.outlets.verify_blobs import Blobs
-from foldlog.outlets.verify_export import check_exported
+from foldlog.outlets.verify_export import check_exported, nothing_exported
 from foldlog.outlets.verify_file import check_file, check_schema
 from foldlog.outlets.verify_search import check_strays, check_texts
 from foldlog.outlets.verify_tables import Folding, check_session
@@ -37,15 +37,23 @@ Progress = Callable[[int, int], None]
 
 
 def verify(
-    store: "Store", *, deep: bool = True, exported: Path | None = None, progress: Progress | None = None
+    store: "Store",
+    *,
+    deep: bool = True,
+    exported: Path | None = None,
+    must_be_exported: bool = False,
+    progress: Progress | None = None,
 ) -> Report:
-    """Check a store; see `Store.verify`."""
+    """Check a store; see `Store.verify`. `must_be_exported`: that no session is in `exported` is a problem."""
     connection = store.database.new_reader()
     try:
         with translated(f"verifying {store.database.name}"):
-            return _Verification(store, rows_left.lenient(connection), progress, deep=deep).run(exported)
+            report = _Verification(store, rows_left.lenient(connection), progress, deep=deep).run(exported)
     finally:
         connection.close()
+    if exported is not None and must_be_exported and report.session_count and not report.exported_count:
+        report.problems.append(nothing_exported(exported))
+    return report
 
 
 class _Verification:
@@ -98,7 +106,7 @@ class _Verification:
 
     def _lost_problems(self, found: Journal) -> list[Problem]:
         """The events that the high-water marks tell of and the journal does not have."""
-        hint = "restore a backup, or go on without them: open_session(id) notes them"
+        hint = "restore a backup, or go on without them: who next writes the session notes that they are gone"
         problems = []
         try:
             for lost in self._store.database.lost():

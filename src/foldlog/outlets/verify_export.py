@@ -38,6 +38,12 @@ _AGAIN: Final = "export again; what differs is then written anew"
 _READ_BYTES: Final = 1 << 20
 
 
+def nothing_exported(directory: Path) -> Problem:
+    """What is wrong where somebody names a folder to check and no session of the store is in it."""
+    what = f"{directory} has no exported session of this store: there was nothing to check"
+    return Problem(None, None, what, "give the folder of an export; `foldlog export STORE DIR` makes one")
+
+
 def check_exported(store: "Store", directory: Path, report: Report) -> None:
     """Hold every session's files in a folder to the journal."""
     nodes: dict[str, Node] = {}

@@ -36,7 +36,7 @@ def told_of_damage(session_id: str | None) -> Iterator[None]:
         what = "the tables" if session_id is None else f"session {session_id!r}: the tables"
         raise CorruptJournalError(
             f"{what} are damaged ({type(error).__name__})",
-            hint="store.view(id, at=<its last event>) reads the journal alone; `foldlog repair` makes the tables anew",
+            hint="`foldlog verify STORE` says where; `foldlog repair STORE` makes the tables anew from the journal",
         ) from error
 
 

@@ -53,7 +53,7 @@ _LISTS: Final = (
 
 def missing(name: str, state: str) -> MissingBlobError:
     """The error for a blob that cannot be given."""
-    return MissingBlobError(f"blob {name} is {state}", hint="run `foldlog verify` on the store")
+    return MissingBlobError(f"blob {name} is {state}", hint="run `foldlog verify STORE`")
 
 
 # Storing.

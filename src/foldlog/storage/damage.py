@@ -13,7 +13,7 @@ from foldlog.core.errors import CorruptJournalError
 from foldlog.storage.driver import Driver
 from foldlog.storage.faults import DRIVER_ERRORS, is_damage, is_undecodable
 
-_HINT: Final = "run `foldlog verify` on the store; restore a backup, or run `foldlog repair` to go on without it"
+_HINT: Final = "run `foldlog verify STORE`; restore a backup, or run `foldlog repair STORE` to go on without it"
 
 
 def damaged(session_id: str, event_id: int, position: int, why: str) -> CorruptJournalError:

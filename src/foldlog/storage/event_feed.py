@@ -46,7 +46,7 @@ def read_feed(
         if error is not None:
             raise CorruptJournalError(
                 f"{database.name}: an event after position {after} cannot be read",
-                hint="run `foldlog verify` on the store, or go on after it: store.events(after=<its position>)",
+                hint="`foldlog verify STORE` says more; what is behind it is read by going on after its position",
                 position=after + 1,
             ) from error
         if len(rows) < _PAGE_ROWS:

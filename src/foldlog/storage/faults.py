@@ -125,7 +125,7 @@ def is_undecodable(error: BaseException) -> bool:
 def damaged_text(doing: str) -> CorruptJournalError:
     """The error for text in a row that is not UTF-8."""
     return CorruptJournalError(
-        f"{doing}: a row holds text that is not UTF-8", hint="run `foldlog verify` on the store; restore a backup"
+        f"{doing}: a row holds text that is not UTF-8", hint="run `foldlog verify STORE`; restore a backup"
     )
 
 
@@ -150,24 +150,31 @@ def translate(error: BaseException, doing: str) -> FoldlogError:
             f"{doing}: the database cannot be opened or written here ({name})",
             hint="check the permissions of the file and of its folder; to read, SQLite keeps -wal and -shm files there",
         )
-    if getattr(driver_error(error), "is_lost", False):
-        return StoreError(
-            f"{doing}: the connection to the server was lost ({name})",
-            hint="see that the server runs, then try again; what was being written was kept whole or not at all",
-        )
     if code == sqlite3.SQLITE_NOTADB:
         return NotAStoreError(f"{doing}: the file is not a SQLite database", hint="check the path")
     if is_damage(error):
         return CorruptJournalError(
             f"{doing}: SQLite reports a damaged database",
-            hint="`foldlog verify` says where; restore a backup, or save the rest: `foldlog repair STORE --into NEW`",
+            hint="restore a backup, or save what can be read: `foldlog repair STORE --into NEW`",
         )
     if code == sqlite3.SQLITE_IOERR:
+        return _lost_or_failed(doing, name, is_lost=getattr(driver_error(error), "is_lost", False))
+    server = driver_error(error)
+    is_server = hasattr(server, "sqlstate")
+    listed = "PostgreSQL's list of error codes" if is_server else "sqlite.org/rescode.html"
+    return StoreError(
+        f"{doing}: {f'the server answered {server}' if is_server else f'SQLite answered {name}'}",
+        hint=f"{listed} says what that means; `foldlog doctor STORE` looks for its cause",
+    )
+
+
+def _lost_or_failed(doing: str, name: str, *, is_lost: bool) -> StoreError:
+    if is_lost:
         return StoreError(
-            f"{doing}: the disk failed ({name})", hint="nothing was written; check the disk and its space"
+            f"{doing}: the connection to the server was lost ({name})",
+            hint="see that the server runs, then try again; what was being written was kept whole or not at all",
         )
-    who = "the server" if hasattr(driver_error(error), "sqlstate") else "SQLite"
-    return StoreError(f"{doing}: {who} answered {name}", hint=f"see the cause of this error for {who}'s own words")
+    return StoreError(f"{doing}: the disk failed ({name})", hint="nothing was written; check the disk and its space")
 
 
 @contextmanager

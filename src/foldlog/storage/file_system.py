@@ -71,6 +71,6 @@ def check_local(path: Path, *, mountinfo: Path = MOUNTINFO) -> None:
     if found is not None and found.is_network:
         raise StoreError(
             f"{path} is on a network file system ({found.kind} at {found.mount_point}), where locks do not hold",
-            hint="keep the store on a local disk; reading it with read_only=True, or, if one machine alone uses it, "
-            "Config(allow_network_file_system=True)",
+            hint="keep the store on a local disk; it can be read where it is, and written by a program that says, with "
+            "allow_network_file_system, that one machine alone uses it",
         )

@@ -40,7 +40,7 @@ def write_file(path: Path, chunks: Iterable[bytes], mode: int) -> bool:
         if not stat.S_ISREG(path.lstat().st_mode):
             raise StoreError(
                 f"{path} is in the way: a symlink or no regular file",
-                hint="move it, or export to another folder",
+                hint="give another file: only a regular one is replaced",
             )
         _check_no_database(path)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
@@ -56,7 +56,7 @@ def write_file(path: Path, chunks: Iterable[bytes], mode: int) -> bool:
         fresh.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise StoreError(f"cannot write {path} ({error.strerror})", hint="check the folder and the space") from error
+        raise _not_written(path, error) from error
     finally:
         with contextlib.suppress(OSError):  # what is left of it is in nobody's way
             fresh.unlink()
@@ -108,6 +108,20 @@ def remove_folder(folder: Path) -> bool:
             return False
         raise _not_removed(folder, error) from error
     return True
+
+
+def _not_written(path: Path, error: OSError) -> StoreError:
+    if _is_full(error):
+        return StoreError(
+            f"cannot write {path}: no space is left there",
+            hint="nothing of it was kept; make room, or give another disk",
+        )
+    return StoreError(f"cannot write {path} ({error.strerror})", hint="check the folder and its permissions")
+
+
+def _is_full(error: OSError) -> bool:
+    """Whether the disk, or what its owner may take of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _not_removed(path: Path, error: OSError) -> StoreError:

@@ -40,13 +40,15 @@ class Gate:
     `flock(gate.descriptor, LOCK_UN)`, with nothing before it that Python could stop at.
     """
 
-    def __init__(self, folder: Path, lock: threading.RLock, wait_s: float) -> None:
+    def __init__(self, folder: Path, lock: threading.RLock, wait_s: float, *, name: str | None = None) -> None:
         """Open the gate's files in `folder`, and make what is not there.
 
         `lock`: what the threads of this handle share it by. `wait_s`: how long `take` waits.
+        `name`: what messages call what is behind it, the gate's own path if left out.
         """
         self._lock = lock
         self.path = folder / "gate"
+        self._name = str(self.path) if name is None else name
         self.wait_s = wait_s
         self.is_taken = False
         self.descriptor = self._line = -1
@@ -58,7 +60,7 @@ class Gate:
             self.close()
             raise StoreError(
                 f"cannot open the gate for writers in {folder} ({error.strerror})",
-                hint="check that the folder of the store may be written, or open the store with read_only=True",
+                hint="check that the folder of the store may be written; a store opened read-only needs no gate",
             ) from error
         _opened.add(self)
 
@@ -125,7 +127,7 @@ class Gate:
         pid = _holder(self.descriptor)
         who = f"process {pid}" if pid is not None else "another handle"
         return StoreBusyError(
-            f"{self.path}: {who} has been writing for longer than {self.wait_s:g} s, or was stopped while it did",
+            f"{self._name}: {who} has been writing for longer than {self.wait_s:g} s, or was stopped while it did",
             hint="nothing was written; let that process go on (kill -CONT) or end it, then try again",
         )
 

@@ -286,7 +286,7 @@ def find_stream(database: Database, session_id: str) -> Stream:
     if row is None:
         raise UnknownSessionError(
             f"there is no session {session_id!r} in {database.name}",
-            hint="store.sessions(), or `foldlog ls`, lists those there are",
+            hint="`foldlog ls STORE --all` lists those there are",
         )
     return Stream(session_id, row[0])
 

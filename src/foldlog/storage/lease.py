@@ -159,7 +159,7 @@ def in_use(session_id: str, holder: dict[str, Any]) -> SessionInUseError:
             who = f"another handle of this process since {holder.get('since')}"
     return SessionInUseError(
         f"session {session_id!r} is being written by {who}",
-        hint="close that handle, or read without writing: store.view(id); one that is stuck is pushed aside by "
-        "open_session(id, take_over=True)",
+        hint="close it there, or end that process; reading goes on meanwhile. A writer that is stuck is pushed aside "
+        "by opening the session with take_over",
         holder=holder,
     )

@@ -134,7 +134,7 @@ def lost(database: "SqliteDatabase") -> list[Lost]:
     slots = _slots(path_of(database.path), 1, None)
     if not slots:
         return []
-    with translated(f"reading {database.path}"), database.read() as connection:
+    with translated(f"reading {database.name}"), database.read() as connection:
         rows = connection.exec_driver_sql(
             "SELECT session_key, id, "
             "max(coalesce((SELECT max(event_id) FROM events WHERE events.session_key = streams.session_key), 0), "

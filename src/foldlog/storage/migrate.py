@@ -51,7 +51,7 @@ def upgrade(connection: Connection) -> None:
     except Exception as error:
         raise UpgradeError(
             f"the store could not be upgraded to schema {SCHEMA_NUMBER} ({type(error).__name__})",
-            hint="it is as it was; see the cause of this error, or restore a backup",
+            hint="it is as it was; `foldlog verify STORE` says whether it is damaged; restore a backup then",
         ) from error
 
 

@@ -337,7 +337,7 @@ class PostgresDatabase(Database):
         """Nothing is to be settled: a server that comes back has settled what it has."""
         if not self.resume():
             raise StoreError(
-                f"{self.name}: the server cannot be reached", hint="see that it runs, then call reload() again"
+                f"{self.name}: the server cannot be reached", hint="see that it runs, then try again"
             )
 
     @property

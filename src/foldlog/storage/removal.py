@@ -86,7 +86,7 @@ def find(connection: Driver, session_id: str) -> Doomed:
     found = connection.execute(sql, (session_id, *range_below(session_id), session_id)).fetchall()
     if not found or found[0][0] != session_id:
         raise UnknownSessionError(
-            f"there is no session {session_id!r} to delete", hint="`foldlog ls` lists the sessions there are"
+            f"there is no session {session_id!r} to delete", hint="`foldlog ls STORE --all` lists those there are"
         )
     doomed = Doomed([_stream(connection, one, key) for one, key in found])
     for table in projection.sorted_tables:

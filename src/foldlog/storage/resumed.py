@@ -49,5 +49,5 @@ def check_goes_on(connection: Driver, stamped: "list[Stamped]", resumed_count: i
             if key is not None and connection.execute(sql, (key, key)).fetchone()[0] < event.event_id - 1:
                 raise CommitUncertainError(
                     f"session {event.stream.session_id!r}: the server has lost events that it had acknowledged",
-                    hint="durability 'normal' allows that when a server crashes; call reload() and go on from there",
+                    hint="call reload() to see what was kept, then go on",
                 )

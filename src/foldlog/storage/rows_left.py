@@ -49,7 +49,8 @@ def lenient(connection: Driver) -> Driver:
 
 def open_left(path: Path) -> sqlite3.Connection:
     """A lenient read-only connection to a file that may be no whole store, to be closed by the caller."""
-    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode={reading_mode(path)}"
+    path = path.resolve()
+    uri = f"file:{quote(os.fsencode(path))}?mode={reading_mode(path)}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
     try:
         connection.execute("PRAGMA trusted_schema = OFF")

@@ -43,14 +43,14 @@ READ_CONNECTIONS_MAX: Final = 16
 class SqliteDatabase(Database):
     """One SQLite file: a held writer connection under a lock, and a pool of read-only ones.
 
-    Whoever writes holds `lock`, which makes it the only writer of this process, and the gate, which makes it
-    the only one of all.
+    Whoever writes holds `lock`, as the only one of this process, and the gate, as the only one of all.
     """
 
-    def __init__(self, path: Path, *, durability: str = "full", read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, name: str = "", durability: str = "full", read_only: bool = False) -> None:
+        """`name`: what messages call it by: the path as its user gave it."""
         super().__init__(durability=durability, read_only=read_only)
         self.path: Path = path
-        self.name, self.short_name, self.url = str(path), path.name, f"sqlite:///{path}"
+        self.name, self.short_name, self.url = name or str(path), path.name, f"sqlite:///{path}"
         forking.know(self)
         self._writer: Connection | None = None
         self._driver: sqlite3.Connection | None = None
@@ -60,8 +60,8 @@ class SqliteDatabase(Database):
         self.marks: marks.Marks = marks.Marks(path)
         self._wal = wal.WalKeeper(path)
         if not read_only:
-            self._gate = Gate(lease.folder_of(path), self.lock, BUSY_TIMEOUT_S)
-            with translated(f"opening {path}"), self._gate.held():
+            self._gate = Gate(lease.folder_of(path), self.lock, BUSY_TIMEOUT_S, name=self.name)
+            with translated(f"opening {self.name}"), self._gate.held():
                 self._open_writer()
 
     def _open_writer(self) -> None:
@@ -100,23 +100,21 @@ class SqliteDatabase(Database):
         connection.execute(f"PRAGMA synchronous = {self.durability.upper()}")
         if connection.execute("PRAGMA synchronous").fetchone()[0] != {"full": 2, "normal": 1}[self.durability]:
             connection.close()
-            raise StoreError(
-                f"{self.path}: SQLite did not take durability {self.durability!r}",
-                hint="another build of SQLite is needed",
-            )
+            what = f"{self.name}: SQLite did not take durability {self.durability!r}"
+            raise StoreError(what, hint="another build of SQLite is needed")
         return connection
 
     def _check_writable(self) -> None:
         # Found out now, not at the first event. Root may write what its mode forbids; we do not.
         if not self.path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
-            raise StoreError(f"{self.path} is read-only", hint="open it with read_only=True, or make the file writable")
+            raise StoreError(f"{self.name} is read-only", hint="it can be read; to write, make the file writable")
         with self._alive().begin():
             pass
 
     def _alive(self) -> Connection:
         self.check_open()
         if self._writer is None:
-            raise StoreError(f"{self.path} was opened read-only", hint="open it without read_only=True to write")
+            raise StoreError(f"{self.name} was opened read-only", hint="open it to write, not read-only")
         return self._writer
 
     def check_writable(self) -> None:
@@ -170,7 +168,7 @@ class SqliteDatabase(Database):
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One write transaction: committed when the block ends, rolled back when it raises."""
-        with self.write(), translated(f"writing {self.path}"), self._alive().begin() as transaction:
+        with self.write(), translated(f"writing {self.name}"), self._alive().begin() as transaction:
             yield transaction.connection
 
     @contextmanager
@@ -179,7 +177,7 @@ class SqliteDatabase(Database):
         self.check_open()
         # A connection that takes the file for unchanging must not outlive this look at it.
         engine = self._readers if reading_mode(self.path) == "ro" else self._glances
-        with translated(f"reading {self.path}"), engine.connect() as connection:
+        with translated(f"reading {self.name}"), engine.connect() as connection:
             if self._closed:
                 connection.invalidate()  # closed meanwhile: nothing is to be left open
                 self.check_open()
@@ -188,7 +186,7 @@ class SqliteDatabase(Database):
     def new_reader(self) -> sqlite3.Connection:
         """A read-only driver connection of the caller's own, to be closed by it."""
         self.check_open()
-        with translated(f"opening {self.path}"):
+        with translated(f"opening {self.name}"):
             return self._connect_reader()
 
     def acquire(self, session_id: str, holder: dict[str, Any]) -> lease.Lease:
@@ -265,13 +263,13 @@ def sqlite_of(database: Database, doing: str) -> SqliteDatabase:
     )
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
-        timeout=BUSY_TIMEOUT_S,
+        timeout=wait_s,
         cached_statements=256,
     )
     # A schema from elsewhere may call functions from its views and triggers; ours do not need to.
@@ -312,31 +310,27 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         )
 
 
-def probe(path: Path) -> int:
-    """The schema number of the store at `path`; raises `NotAStoreError` for anything else.
-
-    Reads through SQLite and changes nothing.
-    """
+def probe(path: Path, *, wait_s: float = BUSY_TIMEOUT_S) -> int:
+    """The schema number of the store at `path`; raises `NotAStoreError` for anything else. Waits so long for a lock."""
     check_file(path)
+    real = path.resolve()  # what SQLite keeps beside a database stands beside the file, not beside a link to it
     with translated(f"opening {path}"):
         # "immutable" first: another program's database gets no -wal and -shm files from our look at it.
-        if _application_id(path) != APPLICATION_ID:
-            raise NotAStoreError(
-                f"{path} is a SQLite database of another program", hint="give foldlog a file of its own"
-            )
-        return _pragma(path, reading_mode(path), "user_version")
+        if _application_id(real, wait_s) != APPLICATION_ID:
+            raise NotAStoreError(f"{path} is a SQLite database of another program", hint="give foldlog its own file")
+        return _pragma(real, reading_mode(real), "user_version", wait_s)
 
 
-def _application_id(path: Path) -> int:
+def _application_id(path: Path, wait_s: float) -> int:
     try:
-        return _pragma(path, "ro&immutable=1", "application_id")
+        return _pragma(path, "ro&immutable=1", "application_id", wait_s)
     except (sqlite3.DatabaseError, UnicodeDecodeError):
         # A checkpoint is under way, or was cut off: the file alone is not whole, with its -wal it is.
-        return _pragma(path, reading_mode(path), "application_id")
+        return _pragma(path, reading_mode(path), "application_id", wait_s)
 
 
-def _pragma(path: Path, mode: str, name: str) -> int:
-    connection = _connect(path, mode)
+def _pragma(path: Path, mode: str, name: str, wait_s: float) -> int:
+    connection = _connect(path, mode, wait_s)
     try:
         found: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
         return found
@@ -347,13 +341,17 @@ def _pragma(path: Path, mode: str, name: str) -> int:
 def glance(path: Path) -> sqlite3.Connection:
     """A read-only connection to look at a file with, before it is used; to be closed by the caller."""
     with translated(f"opening {path}"):
-        return _connect(path, reading_mode(path))
+        return _connect(path.resolve(), reading_mode(path.resolve()))
 
 
 def check_file(path: Path) -> None:
     """Raise `NotAStoreError` unless a non-empty regular file is at `path`."""
     try:
         found = path.stat()
+    except PermissionError as error:
+        raise StoreError(
+            f"{path} cannot be looked at ({error.strerror})", hint="check its folder's permissions"
+        ) from error
     except OSError as error:
         raise NotAStoreError(f"there is no store at {path}", hint="check the path") from error
     if not stat.S_ISREG(found.st_mode):

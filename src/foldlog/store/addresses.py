@@ -70,5 +70,5 @@ def _unknown(database: Database, text: str, found: str) -> UnknownSessionError:
     near = difflib.get_close_matches(text[:200], ids, n=3, cutoff=0.5)
     return UnknownSessionError(
         f"there is no session {text[:100]!r} in {database.name}",
-        hint=f"nearest: {', '.join(near)}" if near else "`foldlog ls`, or store.sessions(), lists those there are",
+        hint=f"nearest: {', '.join(near)}" if near else "`foldlog ls STORE --all` lists those there are",
     )

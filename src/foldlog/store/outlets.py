@@ -87,7 +87,8 @@ class Outlets(Reading):
 
         `deep` false checks the file, less thoroughly, and the journal only. `exported`: also hold the files
         in this folder to the journal, each session's as of the last event exported; `Config(export_dir=…)`
-        unless given. `progress` is called with what is done and what there is to do.
+        unless given. A folder given here that has no session of the store is a problem. `progress` is called with
+        what is done and what there is to do.
 
         Returns a `Report` with each problem's position, whatever is damaged; raises only where the store
         cannot be read at all. A writer may go on meanwhile.
@@ -98,12 +99,13 @@ class Outlets(Reading):
         """
         from foldlog.outlets import verify  # noqa: PLC0415
 
+        is_named = exported is not None
         if exported is None and deep and self._config.export_dir is not None:
             exported = self._config.export_dir if Path(self._config.export_dir).is_dir() else None
         folder = checked_path(exported) if exported is not None else None
         if folder is not None and not folder.is_dir():
             raise StoreError(f"there is no folder {folder} of exported files", hint="check the path")
-        return verify.verify(self._whole, deep=deep, exported=folder, progress=progress)
+        return verify.verify(self._whole, deep=deep, exported=folder, must_be_exported=is_named, progress=progress)
 
     def repair(self, *, progress: "Progress | None" = None) -> "Repairs":
         """Make the tables anew from the journal, and set damaged events apart so that all others can be read.

@@ -234,7 +234,7 @@ def search(
     except CorruptJournalError as error:
         raise StoreError(
             "the search index is damaged, or the database is",
-            hint="`foldlog verify` tells which; `foldlog repair STORE` makes the index anew",
+            hint="`foldlog verify STORE` tells which; `foldlog repair STORE` makes the index anew",
         ) from error
 
 

@@ -30,16 +30,16 @@ def open_database(place: Path | str, config: Config, *, read_only: bool) -> Data
     """The database at a path or on a server, made if there is none and upgraded if it is older."""
     if isinstance(place, str):
         return _open_on_server(place, config, read_only=read_only)
-    path = _resolved(place)
+    path, real = place, _resolved(place)
     if not read_only and not config.allow_network_file_system:
-        file_system.check_local(path)
-    if not path.exists() and not read_only:
-        sqlite.create(path, migrate.make_schema)
+        file_system.check_local(real)
+    if not real.exists() and not read_only:
+        sqlite.create(real, migrate.make_schema)
     number = sqlite.probe(path)
     _check_number(number, str(path), read_only=read_only)
     with translated(f"opening {path}"), contextlib.closing(sqlite.glance(path)) as connection:
         recognise.check_schema(connection, str(path), number)
-    return _upgraded(SqliteDatabase(path, durability=config.durability, read_only=read_only), number)
+    return _upgraded(SqliteDatabase(real, name=str(path), durability=config.durability, read_only=read_only), number)
 
 
 def _open_on_server(url: str, config: Config, *, read_only: bool) -> Database:
@@ -73,7 +73,7 @@ def _check_number(number: int, name: str, *, read_only: bool) -> None:
     if number < SCHEMA_NUMBER and read_only:
         raise StoreError(
             f"{name} has the older schema {number} and was opened read-only",
-            hint="open it once without read_only=True to upgrade it, or run `foldlog upgrade`",
+            hint="`foldlog upgrade STORE` brings it up to date, and so does opening it to write",
         )
 
 

@@ -1,9 +1,10 @@
-"""Which calls a page lists one by one, and the bundles that stand for the others.
+"""Which calls a page lists one by one, the bundles that stand for the others, and how many ran at once.
 
 A bundle counts what it holds, with exact sums, so that a page of a million calls shows the same numbers as
 the store. Calls that failed, run still or lead to other sessions are listed first.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -19,6 +20,7 @@ from foldlog.outlets.report.texts import milliseconds
 LISTED_MAX: Final = 4000
 BUNDLES_MAX: Final = 1000
 _TIME_SLOTS: Final = 60
+_RUNNING_PARTS: Final = 400
 _ENDED_WELL: Final = frozenset(ENDED_WELL)
 
 T = TypeVar("T")
@@ -131,6 +133,8 @@ _KEYS: Final[tuple[Callable[[Row, int], Key], ...]] = (
     lambda row, slot: (*_words(row, "type", "status", "provider", "model"), str(row.get("turn_id")), slot),
     lambda row, slot: (*_words(row, "type", "status", "provider", "model"), slot),
     lambda row, slot: (*_words(row, "type", "provider", "model"), slot // 6),
+    lambda row, slot: (*_words(row, "type", "provider", "model"), slot // 20),
+    lambda row, _slot: _words(row, "type", "provider", "model"),
     lambda row, slot: (is_summed(row), slot // 20),
 )
 
@@ -163,19 +167,30 @@ def _common(values: Iterable[Any]) -> Any:
     return first if all(type(other) is type(first) and other == first for other in others) else None
 
 
-def peak(rows: Iterable[Row]) -> int:
-    """The most calls that ran at the same time; those without a beginning do not count."""
+def running_over(rows: Iterable[Row], now: int) -> tuple[int, int, list[int]] | None:
+    """From when to when calls ran, and the most at once in each of equal parts of that time.
+
+    None where no call has a beginning. What has no end runs until `now`, if it runs still.
+    """
     changes: list[tuple[float, int]] = []
     for row in rows:
         start, end = milliseconds(row.get("started_at")), milliseconds(row.get("ended_at"))
         if start is not None:
             still_runs = end is None and row.get("status") == "running"
-            changes += [(start, 1), (float("inf") if still_runs else max(start + 0.5, end or 0), -1)]
-    running = most = 0
-    for _, change in sorted(changes):  # at the same moment, what ends goes before what begins
-        running += change
-        most = max(most, running)
-    return most
+            until = now if still_runs else end if end is not None else start
+            changes += [(start, 1), (max(start + 0.5, until), -1)]
+    if not changes:
+        return None
+    changes.sort()  # at the same moment, what ends goes before what begins
+    first, last = int(changes[0][0]), math.ceil(changes[-1][0])
+    most = [0] * _RUNNING_PARTS
+    running = part = 0
+    for at, change in changes:
+        here = min(int((at - first) * _RUNNING_PARTS / (last - first)), _RUNNING_PARTS - 1)
+        most[part + 1 : here + 1] = [running] * (here - part)
+        running, part = running + change, here
+        most[part] = max(most[part], running)
+    return first, last, most
 
 
 def token_sums(sums: Group) -> list[list[Any]]:

@@ -60,6 +60,7 @@ class PageData:
         """The data; a `Text` in it is yet to be cut to `text_chars`."""
         run = self._run
         self._zero = self._time_zero()
+        self._call_quotas = calls.quotas([len(member.rows("call")) for member in self._members], calls.LISTED_MAX)
         self._places: dict[str, int] = {}
         for place, member in enumerate(self._members):
             if member.view is not None:
@@ -91,7 +92,7 @@ class PageData:
         times = [
             milliseconds(entry.row.get("started_at"))
             for member in self._members
-            for kind in ("turn", "call")
+            for kind in ("turn", "call", "eval")
             for _, entry in member.rows(kind)
         ]
         known = [time for time in times if time is not None]
@@ -141,9 +142,21 @@ class PageData:
                 self._error(member.view.error) if member.view is not None else None,
                 [member.view.row_count(kind) if member.view is not None else 0 for kind in _KINDS],
                 below[place],
-                calls.peak([entry.row for _, entry in member.rows("call")]),
+                *self._running(place, member),
                 None if usage is None else [_group(usage, name) for name in ("total_tree", "root", "leaf")],
             ]  # fmt: skip
+
+    def _running(self, place: int, member: Member) -> list[Any]:
+        """The most calls of a session that ran at once; and how many ran when, where they are not all listed."""
+        rows = [entry.row for _, entry in member.rows("call")]
+        found = calls.running_over(rows, milliseconds(self._run.made_at) or 0)
+        if found is None:
+            return [0, None]
+        first, last, most = found
+        return [
+            max(most),
+            [first - self._zero, last - self._zero, most] if len(rows) > self._call_quotas[place] else None,
+        ]
 
     def _rows(self, kind: str, cells: Any) -> Iterable[list[Any]]:
         counts = [len(member.rows(kind)) for member in self._members]
@@ -195,8 +208,7 @@ class PageData:
         return self._values.text(value) if key.endswith("_ref") and value is not None else value
 
     def _calls(self) -> Iterable[list[Any]]:
-        counts = [len(member.rows("call")) for member in self._members]
-        most = calls.quotas(counts, calls.LISTED_MAX)
+        counts, most = [len(member.rows("call")) for member in self._members], self._call_quotas
         self._left_out["call"] = sum(counts) - sum(most)
         for place, member in enumerate(self._members):
             share = max(calls.BUNDLES_MAX * counts[place] // max(sum(counts), 1), 12)
@@ -255,7 +267,7 @@ class PageData:
 _SUM_COLUMNS: Final = ("input", "output", "total", "cached", "usd")
 _SESSION_COLUMNS: Final = (
     "id", "name", "parent", "call", "edge", "status", "present", "kind", "provider", "start", "end", "prompt",
-    "lineage", "error", "counts", "below", "peak", "usage",
+    "lineage", "error", "counts", "below", "peak", "running", "usage",
 )  # fmt: skip
 _ROW_COLUMNS: Final = ("session", "id", "event", "seq")
 _TURN_COLUMNS: Final = (*_ROW_COLUMNS, "status", "start", "end", "final", "error", "evals", "calls")

@@ -19,8 +19,8 @@ def chunks(run: Run) -> Iterator[str]:
     root, final = run.root, run.final
     yield f"# {_plain(root.session_id)}\n\n"
     yield f"- status: {_plain(root.status)}\n"
-    for key in ("turn_count", "call_count", "eval_count", "child_count"):
-        yield f"- {key.removesuffix('_count')}s: {final[key]:,}\n"
+    for name, key in _COUNTS.items():
+        yield f"- {name}: {final[key]:,}\n"
     total, usd = final["usage"]["total_tree"], final["usage"]["cost"]["total_tree"]["usd"]
     for key in ("input_tokens", "output_tokens", "total_tokens"):
         yield f"- {key.replace('_', ' ')}, sessions below included: {_sum(total[key])}\n"
@@ -38,6 +38,9 @@ def chunks(run: Run) -> Iterator[str]:
             yield from _ENTRIES[kind](entry.row, values)
     if "value_ref" in final:
         yield f"\n## Final value\n\n{_fenced(values.text(final['value_ref']))}"
+
+
+_COUNTS = {"turns": "turn_count", "calls": "call_count", "evals": "eval_count", "children": "child_count"}
 
 
 def _in_order(run: Run) -> list[tuple[int, str, Any, Entry]]:
@@ -93,7 +96,10 @@ def _sum(measure: dict[str, Any]) -> str:
         return "unknown"
     known = measure["known"]
     text = f"{known:,}" if isinstance(known, int) else f"{known:.6g}"
-    return f"{text} (and {measure['unknown_calls']:,} calls unknown)" if "unknown_calls" in measure else text
+    if "unknown_calls" not in measure:
+        return text
+    count = measure["unknown_calls"]
+    return f"{text}, not counting {count:,} call{'' if count == 1 else 's'} that did not tell"
 
 
 def _fenced(value: Any, language: str = "text") -> str:

@@ -7,6 +7,7 @@ from foldlog.outlets.report.run import ENDED_WELL, Member, Run
 
 # Mermaid itself refuses more than 500 edges or 50,000 characters.
 _SESSIONS_MAX: Final = 300
+_CHARS_MAX: Final = 49_000
 _LABEL_CHARS_MAX: Final = 60
 _STYLES: Final = (
     "  classDef error stroke-width:3px,stroke:#b3261e\n"
@@ -18,15 +19,27 @@ _STYLES: Final = (
 def chunks(run: Run) -> Iterator[str]:
     """The diagram, in pieces: a node a session, an arrow a call; a dotted one leads to an attached session."""
     yield "flowchart TD\n"
-    shown = run.members[:_SESSIONS_MAX]
-    for place, member in enumerate(shown):
-        yield f'  s{place}["{_label(member)}"]{_style(member)}\n'
-    for place, member in enumerate(shown[1:], 1):
-        arrow = "-.->" if member.edge_type == "attached" else "-->"
-        yield f'  s{member.parent} {arrow}|"call {_escaped(member.call_id)}"| s{place}\n'
-    if len(run.members) > len(shown):
-        yield f'  more["{len(run.members) - len(shown):,} more sessions are not drawn"]\n'
+    chars = drawn = 0
+    arrows: list[str] = []
+    for place, member in enumerate(run.members[:_SESSIONS_MAX]):
+        node, arrow = f'  s{place}["{_label(member)}"]{_style(member)}\n', _arrow(place, member)
+        chars += len(node) + len(arrow)
+        if chars > _CHARS_MAX:
+            break
+        yield node
+        arrows.append(arrow)
+        drawn += 1
+    yield from arrows
+    if left := len(run.members) - drawn:
+        yield f'  more["{_plural(left, "more session")} not drawn"]\n'
     yield _STYLES
+
+
+def _arrow(place: int, member: Member) -> str:
+    if member.parent is None:
+        return ""
+    line = "-.->" if member.edge_type == "attached" else "-->"
+    return f'  s{member.parent} {line}|"call {_escaped(member.call_id)}"| s{place}\n'
 
 
 def _style(member: Member) -> str:
@@ -41,14 +54,25 @@ def _label(member: Member) -> str:
         return f"{_escaped(name)}<br/>{'shown above' if member.status == 'referenced' else 'not in this store'}"
     total = member.usage["total_tree"]["total_tokens"]
     tokens = f"{total['known']:,} tokens" if "known" in total else "tokens unknown"
+    calls = _plural(member.view.row_count("call"), "call")
+    if member.usage["children"]["child_count"]:
+        tokens, calls = f"{tokens} with all below", f"{calls} of its own"
     if total["status"] == "partial":
-        tokens = f"{tokens}, {total['unknown_calls']:,} calls unknown"
-    count = member.view.row_count("call")
-    return f"{_escaped(name)}<br/>{_escaped(member.status)} · {count:,} call{'' if count == 1 else 's'}<br/>{tokens}"
+        tokens = f"{tokens},<br/>unknown for {_plural(total['unknown_calls'], 'model call')}"
+    return f"{_escaped(name)}<br/>{_escaped(member.status)} · {calls}<br/>{tokens}"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _escaped(value: Any) -> str:
     """A text that can be nothing but text inside a quoted label: all but plain characters by their numbers."""
     text = str(value)
     text = text if len(text) <= _LABEL_CHARS_MAX else f"{text[: _LABEL_CHARS_MAX - 1]}…"
-    return "".join(char if char.isalnum() or char in " -_./,:" else f"#{ord(char)};" for char in text)
+    return "".join(char if char.isalnum() or char in " -_./," else _numbered(char) for char in text)
+
+
+def _numbered(char: str) -> str:
+    """A character by its number; a space of no width after it where two make an icon, a formula or a line's end."""
+    return f"#{ord(char)};#8203;" if char in ":$\\" else f"#{ord(char)};"

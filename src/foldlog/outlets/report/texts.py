@@ -63,6 +63,12 @@ def readable_error(value: Any) -> str:
 
 def milliseconds(value: Any) -> int | None:
     """A time of a row in ms since 1970, or None for what is no time."""
+    found = microseconds(value)
+    return None if found is None else round(found / 1000)
+
+
+def microseconds(value: Any) -> int | None:
+    """A time of a row in µs since 1970, or None for what is no time."""
     if not isinstance(value, str):
         return None
     try:
@@ -71,11 +77,11 @@ def milliseconds(value: Any) -> int | None:
         return None
     if moment.tzinfo is None:
         return None
-    return round((moment - _EPOCH) / _MILLISECOND)
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MILLISECOND: Final = dt.timedelta(milliseconds=1)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
 class Values:

@@ -1,7 +1,7 @@
 """A run as Trace Event JSON, which Perfetto (ui.perfetto.dev) and chrome://tracing show.
 
-A process a session, a track for its turns, and as many for its calls and evals as ran at once. What has no
-end is a beginning without one. Nothing is cut or bundled; values and texts are left to the other formats.
+A process a session, a track for its turns, and as many for its calls and evals as ran at once. What runs
+still is a beginning without an end. Nothing is cut or bundled; values and texts are left to the other formats.
 """
 
 import heapq
@@ -13,43 +13,55 @@ import orjson
 from foldlog.core.measures import COST_ALIASES, TOKEN_ALIASES, first_number
 from foldlog.core.rows import Row
 from foldlog.outlets.report.run import Member, Run
-from foldlog.outlets.report.texts import milliseconds, readable
+from foldlog.outlets.report.texts import microseconds, readable
 
-# Tracks of a process, in the order they are shown; lanes of a kind are numbered from its first.
-_FIRST_TRACKS: Final = {"turn": 0, "eval": 1_000, "call": 100_000}
+# Tracks of a process, in the order they are shown; lanes of a kind are numbered from its first. Neither a
+# process nor a track is number 0, which Perfetto takes for the idle one.
+_FIRST_TRACKS: Final = {"turn": 1, "eval": 1_000_000, "call": 2_000_000}
 _NAME_CHARS_MAX: Final = 200
+
+Arrows = dict[tuple[Any, Any], tuple[int, int]]
 
 
 def chunks(run: Run) -> Iterator[str]:
     """The trace, an event a line."""
     head = {"displayTimeUnit": "ms", "otherData": {"session": run.root.session_id, "made_at": run.made_at}}
     yield orjson.dumps(head)[:-1].decode() + ',"traceEvents":['
-    places = {member.session_id: place for place, member in enumerate(run.members) if member.view is not None}
+    # The calls that lead to a session, each with the number of its process and its first moment there.
+    arrows = {
+        (member.parent, member.call_id): (process, begin)
+        for process, member in enumerate(run.members, 1)
+        if member.parent is not None and (begin := _first_us(member)) is not None
+    }
     separator = "\n"
-    for place, member in enumerate(run.members):
+    for process, member in enumerate(run.members, 1):
         if member.view is not None:
-            for event in _session(place, member, places):
+            for event in _session(process, member, arrows):
                 yield separator + orjson.dumps(event).decode()
                 separator = ",\n"
     yield "\n]}\n"
 
 
-def _session(place: int, member: Member, places: dict[str, int]) -> Iterator[dict[str, Any]]:
-    yield _named("process_name", place, 0, member.session_id)
-    yield {"ph": "M", "name": "process_sort_index", "pid": place, "tid": 0, "args": {"sort_index": place}}
-    if member.parent is not None and (begin := _first_us(member)) is not None:
-        # The head of the arrow from the call that leads here, which `_slice` begins.
-        flow = {"ph": "f", "bp": "e", "name": "leads to", "cat": "child", "id": place, "ts": begin}
-        yield {**flow, "pid": place, "tid": _FIRST_TRACKS["turn"]}
+def _session(process: int, member: Member, arrows: Arrows) -> Iterator[dict[str, Any]]:
+    yield _told("process_name", process, _FIRST_TRACKS["turn"], name=member.session_id)
+    yield _told("process_sort_index", process, _FIRST_TRACKS["turn"], sort_index=process)
     for kind, first_track in _FIRST_TRACKS.items():
         lanes = Lanes()
         for begin, row_id, row in _by_begin(member, kind):
-            end = _us(row, "ended_at")
+            # What ended at a time that is not known is a slice of no length.
+            end = microseconds(row.get("ended_at"))
+            end = begin if end is None and row.get("status") != "running" else end
             is_new, lane = lanes.take(begin, end)
-            track = {"pid": place, "tid": first_track + lane}
+            track = {"pid": process, "tid": first_track + lane}
             if is_new:
-                yield _named("thread_name", place, track["tid"], f"{kind}s" if lane == 0 else f"{kind}s, {lane + 1}")
-            yield from _slice(kind, row_id, row, begin, end, track, places)
+                yield _told("thread_name", **track, name=f"{kind}s" if lane == 0 else f"{kind}s, {lane + 1}")
+                yield _told("thread_sort_index", **track, sort_index=track["tid"])
+            yield _slice(kind, row_id, row, begin, end, track)
+            child, first = arrows.get((process - 1, row_id), (0, 0)) if kind == "call" else (0, 0)
+            if child and begin <= first:  # the format has no arrows back in time
+                flow = {"name": "leads to", "cat": "child", "id": child}
+                yield {**flow, "ph": "s", "ts": begin, **track}
+                yield {**flow, "ph": "f", "bp": "e", "ts": first, "pid": child, "tid": _FIRST_TRACKS["turn"]}
 
 
 class Lanes:
@@ -75,22 +87,17 @@ def _by_begin(member: Member, kind: str) -> list[tuple[int, Any, Row]]:
     """The rows of a kind that have a beginning, in order of it."""
     found = []
     for row_id, entry in member.rows(kind):
-        begin = _us(entry.row, "started_at")
+        begin = microseconds(entry.row.get("started_at"))
         if begin is not None:
             found.append((begin, row_id, entry.row))
     return sorted(found, key=lambda one: one[0])
 
 
-def _slice(
-    kind: str, row_id: Any, row: Row, begin: int, end: int | None, track: dict[str, int], places: dict[str, int]
-) -> Iterator[dict[str, Any]]:
+def _slice(kind: str, row_id: Any, row: Row, begin: int, end: int | None, track: dict[str, int]) -> dict[str, Any]:
     label = row.get("model") or row.get("type") if kind == "call" else None
     name = f"{kind} {row_id}" if label is None else f"{kind} {row_id} · {label}"
     found = {"name": name[:_NAME_CHARS_MAX], "cat": kind, "ts": begin, **track, "args": _args(row)}
-    yield {**found, "ph": "B"} if end is None else {**found, "ph": "X", "dur": max(end - begin, 0)}
-    child = row.get("child_session_id") if kind == "call" else None
-    if isinstance(child, str) and child in places:
-        yield {"ph": "s", "name": "leads to", "cat": "child", "id": places[child], "ts": begin, **track}
+    return {**found, "ph": "B"} if end is None else {**found, "ph": "X", "dur": max(end - begin, 0)}
 
 
 def _args(row: Row) -> dict[str, Any]:
@@ -103,16 +110,11 @@ def _args(row: Row) -> dict[str, Any]:
     return {key: value for key, value in args.items() if value is not None}
 
 
-def _named(what: str, place: int, track: int, name: str) -> dict[str, Any]:
-    return {"ph": "M", "name": what, "pid": place, "tid": track, "args": {"name": name}}
+def _told(what: str, pid: int, tid: int, **args: Any) -> dict[str, Any]:
+    return {"ph": "M", "name": what, "pid": pid, "tid": tid, "args": args}
 
 
 def _first_us(member: Member) -> int | None:
-    starts = [_us(entry.row, "started_at") for _, entry in member.rows("turn")]
+    """When a session's first turn began: where an arrow to it ends."""
+    starts = [microseconds(entry.row.get("started_at")) for _, entry in member.rows("turn")]
     return min((start for start in starts if start is not None), default=None)
-
-
-def _us(row: Row, key: str) -> int | None:
-    """A time in µs since 1970; None for what is no time."""
-    found = milliseconds(row.get(key))
-    return None if found is None else found * 1000

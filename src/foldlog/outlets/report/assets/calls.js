@@ -35,7 +35,7 @@ const pair = (name, ...value) => el("div", null, el("dt", null, name), el("dd", 
 const callDetails = (call) => {
   const session = sessions[call.session];
   const facts = [
-    call.provider && pair("provider", call.provider), call.type && pair("type", call.type),
+    call.status && pair("status", call.status), call.provider && pair("provider", call.provider), call.type && pair("type", call.type),
     pair("started", clock(call.start, 23)), pair("ended", call.end === null && isRunning(call.status) ? "still running" : clock(call.end, 23)),
     call.summed > 0 && [pair("input tokens", sumText(call.input)), pair("output tokens", sumText(call.output)),
       pair("total tokens", sumText(call.total)), pair("cached tokens", sumText(call.cached)), pair("cost", sumText(call.usd, usd))],

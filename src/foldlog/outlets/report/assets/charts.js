@@ -4,7 +4,7 @@ const CHART = { height: 190, left: 52, right: 8, top: 12, bottom: 20 };
 
 // What a plot cannot show: [a name, how many calls' numbers are unknown] each, of so many calls.
 const notDrawn = (pairs, calls) => {
-  const unknown = pairs.filter(([, number]) => number > 0).map(([name, number]) => `${name} of ${number === calls ? "all" : `${count(number)} of`} ${plural(calls, "call")}`);
+  const unknown = pairs.filter(([, number]) => number > 0).map(([name, number]) => `${name} of ${number === calls ? allOf(calls) : `${count(number)} of ${plural(calls, "model call")}`}`);
   return [
     unknown.length > 0 && el("p", { class: "note" }, `Unknown and not drawn: ${unknown.join(", ")}.`),
     data.left_out.session > 0 && el("p", { class: "note" }, "The calls of sessions that are not in this file are not drawn."),
@@ -42,7 +42,7 @@ const frame = (width, ticks, length, format) => {
   const times = timeTicks(length, Math.max(2, Math.floor((width - left) / 90)));
   for (const tick of times) {
     const at = x(tick / length);
-    if (at < width - 24) parts.push(svg("text", { x: at, y: height - bottom + 15, class: "tick", "text-anchor": "middle" }, tickTime(tick)));
+    if (at < width - 24) parts.push(svg("text", { x: at, y: height - bottom + 15, class: "tick", "text-anchor": "middle" }, tickTime(tick, times[1])));
   }
   return { x, y, parts: parts.flat() };
 };
@@ -68,7 +68,7 @@ const tokensOverTime = (session, calls) => {
   const [input, output] = session.usage[0].slice(2);
   const title = "Tokens over time";
   if (input[0] === null && output[0] === null)
-    return chartCard(title, null, el("p", { class: "empty" }, calls ? `Unknown: none of ${plural(calls, "call")} told its tokens.` : "No model calls yet."));
+    return chartCard(title, null, el("p", { class: "empty" }, calls ? `Unknown for ${allOf(calls)}.` : "No model calls yet."));
   const read = (call) => [["input", Number(call.input[0] ?? 0)], ["output", Number(call.output[0] ?? 0)]];
   const unit = el("p", { class: "note" });
   if (!binned(session, 1, read)) return chartCard(title, null, el("p", { class: "empty" }, "The calls have no times."));
@@ -99,7 +99,7 @@ const costOverTime = (session, calls) => {
   const cost = session.usage[0][6];
   const title = "Cost, adding up";
   if (cost[0] === null)
-    return chartCard(title, null, el("p", { class: "empty" }, calls ? `Unknown: none of ${plural(calls, "call")} told its cost.` : "No model calls yet."));
+    return chartCard(title, null, el("p", { class: "empty" }, calls ? `Unknown for ${allOf(calls)}.` : "No model calls yet."));
   const read = (call) => (call.usd[0] === null ? [] : [[seriesOf(call), Number(call.usd[0])]]);
   if (!binned(session, 1, read)) return chartCard(title, null, el("p", { class: "empty" }, "The calls have no times."));
   const draw = (width) => {
@@ -122,12 +122,13 @@ const costOverTime = (session, calls) => {
     });
     return parts;
   };
-  const names = new Map(session.models.filter((row) => row.usd[0] !== null).map((row) => [seriesByModel.get(modelName(row)) ?? 6, modelName(row)]));
-  return chartCard(title, keysOf([...names].map(([series, name]) => [`series-${series}`, series === 6 ? "other models" : clip(name)])),
+  const names = new Map(session.models.map((row) => [seriesByModel.get(modelName(row)) ?? 6, modelName(row)]));
+  const drawnSeries = [...new Set(binned(session, 1, read).found.flatMap((bin) => [...bin.keys()]))].sort();
+  return chartCard(title, keysOf(drawnSeries.map((series) => [`series-${series}`, series === 6 ? OTHER_MODELS : clip(names.get(series))])),
     drawn(`Cost adding up over time to ${usd(cost[0])}.`, draw), el("p", { class: "note" }, "US dollars · time since the first call"), notDrawn([["the cost", cost[1]]], calls));
 };
 
-const USAGE_COLUMNS = ["model", "calls", "input tokens", "output tokens", "total tokens", "cached tokens", "cost (US$)"];
+const USAGE_COLUMNS = ["model", "model calls", "input tokens", "output tokens", "total tokens", "cached tokens", "cost (US$)"];
 
 const byModel = (session) => {
   const tokens = (row) => Number(row.input[0] ?? 0) + Number(row.output[0] ?? 0);
@@ -147,10 +148,10 @@ const byModel = (session) => {
     el("tr", null,
       el("th", { scope: "row" }, el("span", { class: `dot back-series-${seriesByModel.get(modelName(one)) ?? 6}`, "aria-hidden": "true" }), clip(modelName(one)),
         one.provider && one.model && el("span", { class: "dim" }, ` ${clip(one.provider, 40)}`), bar(one)),
-      el("td", { "data-label": "calls" }, count(one.calls)),
+      el("td", { "data-label": "model calls" }, count(one.calls)),
       [one.input, one.output, one.total, one.cached, one.usd].map((sum, at) => cell(sum, one.calls, at === 4 ? usd : count, at)));
   const [calls, status, ...sums] = session.usage[0];
-  const foot = el("tr", { class: "sum" }, el("th", { scope: "row" }, "all together"), el("td", { "data-label": "calls" }, count(calls)),
+  const foot = el("tr", { class: "sum" }, el("th", { scope: "row" }, "all together"), el("td", { "data-label": "model calls" }, count(calls)),
     sums.map((sum, at) => cell(sum, calls, at === 4 ? usd : count, at)));
   return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Usage by model" },
     el("table", { class: "figures" }, el("caption", { class: "unseen" }, "Tokens and cost by model"),

@@ -25,6 +25,20 @@ const el = (tag, attributes, ...children) => fill(document.createElement(tag), a
 const svg = (tag, attributes, ...children) =>
   fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
+// How wide a text is in a picture, in px, and as much of it as fits.
+const pens = [600, 400].map((weight) => {
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `${weight} 11px ${getComputedStyle(document.body).fontFamily}`;
+  return pen;
+});
+const widthOf = (text, isBold = true) => pens[isBold ? 0 : 1].measureText(shown(text)).width + 1;
+const fitted = (text, most, isBold = true) => {
+  if (widthOf(text, isBold) <= most) return text;
+  let length = text.length - 1;
+  while (length > 0 && widthOf(`${text.slice(0, length)}…`, isBold) > most) length -= 1;
+  return length > 2 ? `${text.slice(0, length)}…` : "";
+};
+
 const clip = (text, most = 80) => (text.length > most ? `${text.slice(0, most)}…` : text);
 
 const say = (text) => (document.getElementById("said").textContent = text);
@@ -63,7 +77,9 @@ const paged = (items, make, into, noun, first = PAGE_ROWS) => {
     into.append(...items.slice(done, end).flatMap(make));
     done = end;
     more.hidden = done >= items.length;
-    more.textContent = `Show ${Math.min(PAGE_ROWS, items.length - done)} more of ${count(items.length - done)} ${noun}`;
+    const left = items.length - done;
+    more.textContent = left > PAGE_ROWS ? `Show ${PAGE_ROWS} of the other ${count(left)} ${noun}` : `Show the other ${count(left)} ${noun}`;
+    more.dataset.left = `${count(left)} more ${noun}`; // what a print says in its place
   };
   more.addEventListener("click", () => show(done + PAGE_ROWS));
   show(first);

@@ -1,8 +1,11 @@
 // What a session is and what has become of it: the head of the page.
 
+// A long number may be broken after a comma, and nowhere else.
+const breakable = (value) => String(value).split(/(?<=,)/).flatMap((part, at) => (at ? [el("wbr"), part] : [part]));
+
 const tile = (label, value, note, isUnknown) =>
   el("div", { class: `tile${isUnknown ? " is-unknown" : ""}` }, el("dt", null, label),
-    el("dd", null, el("span", { class: `tile-value${String(value).length > 12 ? " is-long" : ""}` }, value), note && el("span", { class: "tile-note" }, note)));
+    el("dd", null, el("span", { class: `tile-value${String(value).length > 9 ? " is-long" : ""}` }, breakable(value)), note && el("span", { class: "tile-note" }, note)));
 
 const sumTile = (label, sum, calls, format) =>
   tile(label, sumText(sum, format), sumNote(sum, calls), sum[0] === null);
@@ -17,7 +20,7 @@ const crumbs = (session) => {
 
 const findSpan = (session) => {
   let [from, to] = [Infinity, -Infinity];
-  for (const row of [...session.rows.turn, ...session.rows.call]) {
+  for (const row of [...session.rows.turn, ...session.rows.call, ...session.rows.eval]) {
     const end = row.end ?? (isRunning(row.status) ? now : null);
     if (row.start !== null) from = Math.min(from, row.start);
     if (end !== null) to = Math.max(to, end);
@@ -29,7 +32,7 @@ const spanOf = (session) => (session.span === undefined ? (session.span = findSp
 const partsTable = ([, ...groups]) => {
   const names = ["root calls of this session", "leaf calls of this session"];
   const row = (name, [calls, , ...sums]) =>
-    el("tr", null, el("th", { scope: "row" }, name), el("td", { "data-label": "calls" }, count(calls)),
+    el("tr", null, el("th", { scope: "row" }, name), el("td", { "data-label": "model calls" }, count(calls)),
       sums.map((sum, at) => el("td", { "data-label": USAGE_COLUMNS[at + 2], class: sum[0] === null ? "unknown" : null, title: sumNote(sum, calls) },
         sumText(sum, at === 4 ? usd : count))));
   return groups.map((group, at) => group[0] > 0 && row(names[at], group));
@@ -62,11 +65,11 @@ const buildFacts = (session) => {
       tile("Duration", duration(span ? span[1] - span[0] : null), isRunning(session.status) ? "so far" : span ? `from ${clock(span[0])}` : `recorded ${clock(session.start)}`, !span),
       below > 0 && tile("Sessions below", count(below), session.children.length < below ? `${count(session.children.length)} directly` : null),
       tile("Turns", count(turns), `${plural(messages, "message")}, ${plural(evals, "eval")}${snapshots ? `, ${plural(snapshots, "snapshot")}` : ""}`),
-      tile("Calls", count(callsBelow), below ? `${count(calls)} of its own` : `${count(modelCalls)} to a model`),
+      tile("Calls", count(callsBelow), `${below ? `${count(calls)} of its own, ` : ""}${count(modelCalls)} to a model`),
       sumTile("Cost", cost, modelCalls, usd),
       sumTile("Input tokens", input, modelCalls), sumTile("Output tokens", output, modelCalls),
       sumTile("Total tokens", total, modelCalls), sumTile("Cached tokens", cached, modelCalls)),
-    el("p", { class: "note" }, below ? "Calls, tokens and cost include the sessions below." : "",
+    el("p", { class: "note" }, below ? "Calls, tokens and cost include the sessions below. Tokens and cost are of calls to a model." : "",
       isRunning(session.status) ? ` As of ${clock(now)}: it was still running.` : ""),
     ...lineageOf(session).filter(Boolean));
   if (session.error) head.append(el("div", { class: "callout is-error" }, el("h2", null, `${MARKS.error} Error`), textBlock(session.error, "code")));

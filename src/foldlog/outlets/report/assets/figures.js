@@ -7,7 +7,7 @@ const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumSigni
 // Integers that JavaScript would round come as text.
 const count = (number) => (typeof number === "string" ? whole.format(BigInt(number)) : whole.format(number));
 const plural = (number, noun) => `${count(number)} ${noun}${Number(number) === 1 ? "" : "s"}`;
-const brief = (number) => (Math.abs(number) >= 1e15 ? number.toExponential(1) : Math.abs(number) < 1 && number !== 0 ? String(Number(number.toPrecision(2))) : short.format(number));
+const brief = (number) => (Math.abs(number) >= 1e15 ? number.toExponential(1).replace(".0", "").replace("+", "") : Math.abs(number) < 1 && number !== 0 ? String(Number(number.toPrecision(2))) : short.format(number));
 
 const usd = (number) => {
   const value = Number(number);
@@ -18,12 +18,12 @@ const usd = (number) => {
 
 const duration = (ms) => {
   if (ms === null) return UNKNOWN;
-  if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
-  const minutes = Math.floor(ms / 60_000);
-  if (minutes < 60) return `${minutes} min ${Math.round((ms % 60_000) / 1000)} s`;
-  const hours = Math.floor(minutes / 60);
-  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+  if (ms < 999.5) return `${ms < 10 ? Number(ms.toPrecision(2)) : Math.round(ms)} ms`;
+  if (ms < 59_950) return `${(ms / 1000).toFixed(ms < 9995 ? 2 : 1)} s`;
+  // Rounded first, then taken apart: there is no "1 min 60 s".
+  const [seconds, minutes, hours] = [1e3, 6e4, 36e5].map((unit) => Math.round(ms / unit));
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  return minutes < 2880 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 };
 
 const lengthOf = (row) => {
@@ -43,9 +43,12 @@ const since = (ms) => (ms === null ? "" : `${ms < 0 ? "−" : "+"}${duration(Mat
 const sumText = ([known], format = count) => (known === null ? UNKNOWN : format(known));
 const sumNote = ([known, unknown], calls) => {
   if (calls === 0) return "no model calls";
-  if (known === null) return `of ${plural(calls, "call")}`;
-  return unknown > 0 ? `known of ${count(calls - unknown)} of ${plural(calls, "call")}` : `of ${plural(calls, "call")}`;
+  return known !== null && unknown > 0
+    ? `known for ${count(calls - unknown)} of ${plural(calls, "model call")}`
+    : `for ${allOf(calls)}`;
 };
+
+const allOf = (calls) => (calls === 1 ? "the only model call" : `all ${count(calls)} model calls`);
 
 // Round numbers for an axis from 0 to at least `most`.
 const ticksTo = (most, wanted) => {
@@ -66,4 +69,10 @@ const timeTicks = (length, wanted) => {
   for (let at = 0; at <= length; at += step) found.push(at);
   return found;
 };
-const tickTime = (ms) => (ms === 0 ? "0" : duration(ms).replace(/\.0+ /, " ").replace(/(\.\d)0 /, "$1 ").replace(" 0 s", "").replace(" 0 min", ""));
+// A time on an axis, as finely as its steps are.
+const tickTime = (ms, step) => {
+  if (ms === 0) return "0";
+  if (ms >= 6e4 && step % 6e4) return new Date(ms).toISOString().slice(ms < 36e5 ? 14 : 11, step < 1000 ? 23 : 19);
+  if (ms >= 1000 && step < 1000) return `${Number((ms / 1000).toFixed(3))} s`;
+  return duration(ms).replace(/\.0+ /, " ").replace(/(\.\d)0 /, "$1 ").replace(" 0 s", "").replace(" 0 min", "");
+};

@@ -12,10 +12,11 @@ const buildErrors = (session) => {
     const key = `${row.status}\n${JSON.stringify(row.text)}`;
     groups.set(key, [...(groups.get(key) ?? []), row]);
   }
+  const below = (at) => (at.id.startsWith(`${session.id}/`) ? at.id.slice(session.id.length + 1) : at.id);
   const place = (row) => {
     const at = sessions[row.session];
     return el("li", null, row.kind === "session" ? link(at, null, null, "session") : link(at, row.kind, row.id),
-      el("span", { class: "dim" }, session.children.length ? [" in ", link(at, null, null, at.id)] : null, ` ${since(row.at)}`));
+      el("span", { class: "dim" }, at !== session && [" in ", link(at, null, null, below(at))], ` ${since(row.at)}`));
   };
   const item = (rows) => {
     const places = el("ul", { class: "error-rows" });
@@ -43,30 +44,50 @@ const show = (session) => {
   }
   const calls = buildCalls(session);
   const transcript = buildTranscript(session);
+  current.transcript = transcript;
   current.reveal = { call: (id) => calls.reveal(id), turn: (id) => transcript.reveal("turn", id),
     message: (id) => transcript.reveal("message", id), eval: (id) => transcript.reveal("eval", id) };
   const panels = [buildTimeline(session), buildUsage(session), buildErrors(session), calls.panel, transcript.panel];
   main.replaceChildren(buildFacts(session), jumps(panels), ...panels.filter(Boolean));
+  panels[0].draw?.(); // now, not when its size is first observed: what is scrolled to stays where it is
   markTree(session);
 };
 
-const reveal = (kind, id) => {
+// What cannot be shown is said where it will be seen.
+const notice = (text) => {
+  document.getElementById("notice")?.remove();
+  if (!text) return;
+  document.getElementById("main").prepend(el("p", { class: "notice", id: "notice" }, text));
+  scrollTo(0, 0);
+  say(text);
+};
+
+const reveal = (kind, id, keepFocus) => {
   const found = current.reveal?.[kind]?.(id);
-  if (!found) return say(`${kind} ${id} is not in this file`);
+  if (!found) {
+    const left = data.left_out[kind] ?? 0;
+    notice(`There is no ${kind} ${id} of ${current.session.id} in this file.${left ? ` ${plural(left, kind)} ${left === 1 ? "is" : "are"} not in it one by one: the foot of the page says how to get them.` : ""}`);
+    return null;
+  }
   found.scrollIntoView({ block: "start" });
   found.classList.add("is-aimed");
   setTimeout(() => found.classList.remove("is-aimed"), 2000);
   found.tabIndex = -1;
-  found.focus({ preventScroll: true });
+  if (!keepFocus) found.focus({ preventScroll: true });
+  return found;
 };
 
-const route = () => {
+// Show what the address names; a search that leads there keeps its focus, and is given where it led.
+const route = ({ keepFocus = false } = {}) => {
   const wanted = new URLSearchParams(location.hash.slice(1));
   const session = sessions[placesById.get(wanted.get("s")) ?? 0];
   const isNew = current?.session !== session;
   if (isNew) show(session);
+  notice(null);
+  if (wanted.has("s") && !placesById.has(wanted.get("s"))) return notice(`There is no session ${wanted.get("s")} in this file. This is ${session.id}.`);
   const kind = ["call", "turn", "message", "eval"].find((one) => wanted.has(one));
-  if (kind) return reveal(kind, wanted.get(kind));
+  if (kind) return reveal(kind, wanted.get(kind), keepFocus);
+  if (keepFocus) return document.querySelector(".head");
   if (isNew && wanted.has("s")) {
     scrollTo(0, 0);
     document.getElementById("main").focus({ preventScroll: true });
@@ -118,7 +139,17 @@ startTheme();
 buildTree(document.getElementById("side"));
 buildFoot();
 startSearch();
-addEventListener("hashchange", route);
-addEventListener("beforeprint", () => document.querySelectorAll("#transcript details").forEach((one) => (one.open = true)));
+addEventListener("hashchange", () => route());
+// A print has the transcript unfolded; the page afterwards is as it was.
+let unfolded = [];
+addEventListener("beforeprint", () => {
+  current.transcript?.showAll?.();
+  unfolded = [...document.querySelectorAll("#transcript details:not([open])")];
+  for (const one of unfolded) {
+    one.open = true;
+    one.dispatchEvent(new Event("toggle")); // at once: what fills itself when it is unfolded
+  }
+});
+addEventListener("afterprint", () => unfolded.forEach((one) => (one.open = false)));
 route();
 document.documentElement.dataset.ready = "yes";

@@ -62,6 +62,7 @@ const modelName = (row) => row.model ?? (row.provider ? `${row.provider} (no mod
 const seriesByModel = new Map();
 for (const row of sessions[0]?.models ?? [])
   if (!seriesByModel.has(modelName(row))) seriesByModel.set(modelName(row), Math.min(seriesByModel.size, 6));
+const OTHER_MODELS = "several or other models"; // a bundle may be of several
 const seriesOf = (row) => (row.summed ? (seriesByModel.get(modelName(row)) ?? 6) : null);
 
 const addressOf = (session, kind, id) => {

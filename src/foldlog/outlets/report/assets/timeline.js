@@ -4,7 +4,7 @@ const LANES_MAX = 48; // more at once are drawn as a curve of how many ran
 const ROWS_BELOW = 30;
 const LANES_A_ROW = 6;
 const CALLS_A_ROW = 200; // of more, some are drawn
-const laneHeight = (lanes) => (lanes <= 8 ? 15 : lanes <= 20 ? 9 : 5);
+const LANES_NOT_WELL = 12; // under a curve
 
 // Each row gets the first lane that is free; what has no times cannot be drawn.
 const lanesOf = (rows) => {
@@ -15,16 +15,20 @@ const lanesOf = (rows) => {
     const at = free.findIndex((until) => until <= row.start);
     row.lane = at < 0 ? free.length : at;
     free[row.lane] = Math.max(row.until, row.start + 0.001);
-    if (free.length > LANES_MAX * 3) break;
+    if (free.length > LANES_MAX * 3) row.lane = LANES_MAX * 3; // nobody will see them
   }
   return { drawn, lanes: free.length, undrawn: rows.length - drawn.length };
 };
 
+const fitsLanes = ({ drawn, lanes }) => lanes <= LANES_MAX && !drawn.some((row) => row.kind === "call" && row.id === null);
+
+// How many calls ran when, as the data has it where they are not all listed: steps.
+const stepsOf = ([from, to, most]) => most.map((n, at) => [from + ((to - from) * at) / most.length, n]).concat([[to, 0]]);
+
 // How many ran at each moment, as steps.
 const runningOver = (drawn) => {
-  const changes = drawn.flatMap((row) => [[row.start, row.count ?? 1],
-    [row.end ?? (isRunning(row.status) ? now : row.start), -(row.count ?? 1)]]);
-  changes.sort((a, b) => a[0] - b[0] || b[1] - a[1]);
+  const changes = drawn.flatMap((row) => [[row.start, 1], [Math.max(row.until, row.start + 0.5), -1]]);
+  changes.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
   let running = 0;
   return changes.map(([at, change]) => [at, (running += change)]);
 };
@@ -74,8 +78,7 @@ class Timeline {
   }
 
   draw() {
-    const from = this.view?.[0] ?? this.wide[0];
-    const to = this.view?.[1] ?? this.wide[1];
+    const [from, to] = ([this.from, this.to] = this.view ?? this.wide);
     const width = (this.width = this.body.clientWidth || 800);
     this.x = (at) => ((at - from) / (to - from)) * (width - 14) + 2;
     this.bars = [];
@@ -92,7 +95,7 @@ class Timeline {
     for (let tick = Math.ceil((from - zero) / step) * step; zero + tick <= to; tick += step) {
       const x = Math.round(this.x(zero + tick)) + 0.5;
       picture.append(svg("line", { x1: x, x2: x, y1: 16, y2: height, class: "grid" }),
-        svg("text", { x: Math.min(x, width - 4), y: 11, class: "tick", "text-anchor": x < 30 ? "start" : x > width - 40 ? "end" : "middle" }, tickTime(tick)));
+        svg("text", { x: Math.min(x, width - 4), y: 11, class: "tick", "text-anchor": x < 30 ? "start" : x > width - 40 ? "end" : "middle" }, tickTime(tick, step)));
     }
     picture.append(...this.parts);
     this.body.replaceChildren(picture);
@@ -100,57 +103,85 @@ class Timeline {
   }
 
   label(text, note) {
-    this.parts.push(svg("text", { x: 2, y: this.top + 11, class: "lane-label" }, text,
-      note && svg("tspan", { class: "lane-note", dx: 8 }, note)));
+    const width = widthOf(text);
+    const fits = note && fitted(note, this.width - width - 14, false);
+    this.parts.push(svg("text", { x: 2, y: this.top + 11, class: "lane-label" }, text, fits && svg("tspan", { class: "lane-note", dx: 8 }, fits)));
     this.top += 17;
   }
 
   rows(kind, title) {
     const rows = this.session.rows[kind];
     if (!rows.length) return;
-    const { drawn, lanes, undrawn } = lanesOf(rows);
-    const running = runningOver(drawn);
-    // Bundles hide who ran beside whom; the session knows.
+    const all = lanesOf(rows);
+    const running = kind === "call" && this.session.running ? stepsOf(this.session.running) : runningOver(all.drawn);
     const most = kind === "call" ? this.session.peak : running.reduce((a, [, n]) => Math.max(a, n), 0);
-    const notes = [most > 1 && `up to ${count(most)} at once`, undrawn && `${count(undrawn)} without times are not drawn`];
-    this.label(title, notes.filter(Boolean).join(" · "));
-    if (lanes > LANES_MAX) return this.curve(running);
-    const height = kind === "turn" ? 15 : laneHeight(lanes);
-    for (const row of drawn) this.bar(row, this.top + row.lane * (height + 2), height);
+    const undrawn = all.undrawn && `${count(all.undrawn)} without times ${all.undrawn === 1 ? "is" : "are"} not drawn`;
+    // Too many for lanes, or bundles, which tell nothing of who ran beside whom: a curve, until a part is seen large enough.
+    let { drawn, lanes } = all;
+    if (!fitsLanes(all)) ({ drawn, lanes } = lanesOf(drawn.filter((row) => row.until >= this.from && row.start <= this.to)));
+    const isCurve = !fitsLanes({ drawn, lanes });
+    this.label(title, [most > 1 ? `up to ${count(most)} at once` : isCurve && "one at a time", isCurve && "drawn as how many ran", undrawn].filter(Boolean).join(" · "));
+    if (isCurve) {
+      this.curve(running, most);
+      ({ drawn, lanes } = lanesOf(drawn.filter((row) => row.id !== null && statusKind(row.status) !== "well")));
+      if (!drawn.length || lanes > LANES_NOT_WELL) return;
+      const kinds = new Set(drawn.map((row) => statusKind(row.status)));
+      this.label(title, `those ${[["error", "with an error"], ["interrupted", "interrupted"], ["running", "still running"]].filter(([kind]) => kinds.has(kind)).map(([, words]) => words).join(" or ")}`);
+    }
+    const height = kind === "turn" || lanes <= 12 ? 15 : lanes <= 20 ? 9 : 5;
+    this.lanes(drawn, height);
     this.top += lanes * (height + 2) + 8;
   }
 
-  bar(row, y, height) {
+  // Each bar with the room there is up to the next one in its lane.
+  lanes(drawn, height) {
+    const next = [];
+    const rooms = new Map();
+    for (const row of drawn.toReversed()) {
+      rooms.set(row, next[row.lane] ?? this.width);
+      next[row.lane] = this.x(row.start);
+    }
+    for (const row of drawn) this.bar(row, this.top + row.lane * (height + 2), height, rooms.get(row));
+  }
+
+  bar(row, y, height, room) {
     const x = this.x(row.start);
     const length = Math.max(this.x(row.until) - x, 2.5);
     if (x > this.width || x + length < 0) return;
     const status = statusKind(row.status);
     const series = row.kind === "call" ? seriesOf(row) : null;
     const paint = row.kind === "call" ? (series === null ? "is-plain" : `series-${series}`) : `is-${row.kind}`;
-    const group = svg("g", { class: `bar ${paint} is-${status}`, "data-bar": this.bars.length },
-      svg("rect", { x, y, width: length, height, rx: Math.min(3, height / 3), class: "bar-body" }));
-    if (status === "interrupted" || status === "error")
-      group.append(svg("rect", { x, y, width: length, height, rx: Math.min(3, height / 3), class: `bar-${status}` }));
+    const box = { x, y, width: length, height, rx: Math.min(3, height / 3) };
+    const group = svg("g", { class: `bar ${paint} is-${status}`, "data-bar": this.bars.length }, svg("rect", { ...box, class: "bar-body" }));
+    if (status === "interrupted" || status === "error") group.append(svg("rect", { ...box, class: `bar-${status}` }));
     if (status === "running") group.append(svg("path", { d: `M${x + length} ${y} l5 ${height / 2} l-5 ${height / 2}z`, class: "bar-going" }));
-    const text = row.kind === "turn" ? `turn ${row.id}` : row.kind === "eval" ? `${row.id}`
-      : row.id === null ? `×${count(row.count)}` : row.child !== null ? `↳ ${sessions[row.child].name}` : row.id;
-    if (height >= 13 && length > 12 + text.length * 6.2) group.append(svg("text", { x: x + 5, y: y + height - 4, class: "bar-text" }, text));
-    else if (status === "error" && height >= 9) group.append(svg("text", { x: x + length + 2, y: y + height - 1, class: "bar-sign" }, MARKS.error));
-    if (row.kind === "turn" && status !== "well" && length > 90) group.append(svg("text", { x: x + length - 14, y: y + height - 4, class: "bar-text" }, MARKS[status]));
-    const target = row.kind === "call" && row.id === null ? null : addressOf(this.session, row.kind, row.id);
+    if (height >= 13) group.append(...this.barText(row, Math.max(x, 0), Math.min(x + length, this.width), y, status));
+    if (group.childElementCount < 3 && status === "error" && height >= 9 && x + length + 13 <= Math.min(room, this.width))
+      group.append(svg("text", { x: x + length + 2, y: y + height - 1, class: "bar-sign" }, MARKS.error));
+    const target = row.id === null ? null : addressOf(this.session, row.kind, row.id);
     if (target) group.addEventListener("click", () => this.open(target));
     this.bars.push({ group, target, text: describe(row), x });
     this.parts.push(group);
   }
 
-  curve(running) {
-    const most = running.reduce((a, [, n]) => Math.max(a, n), 0);
+  // What stands in a bar, as far as it has room: on a plate of its own where the bar has a pattern.
+  barText(row, left, right, y, status) {
+    const text = row.kind === "turn" ? `turn ${row.id}` : row.kind === "eval" ? row.id
+      : row.id === null ? `×${count(row.count)}` : row.child !== null ? `↳ ${sessions[row.child].name}` : row.id;
+    const width = widthOf(text);
+    const hasText = width + 10 <= right - left;
+    const hasMark = row.kind === "turn" && status !== "well" && right - left >= (hasText ? width + 12 : 0) + 20;
+    const plate = (at, wide) => status !== "well" && svg("rect", { x: at - 3, y: y + 2, width: wide + 6, height: 11, rx: 3, class: "plate" });
+    const word = (at, wide, what) => [plate(at, wide), svg("text", { x: at, y: y + 11, class: "bar-text" }, what)];
+    return [...(hasText ? word(left + 5, width, text) : []), ...(hasMark ? word(right - 15, 10, MARKS[status]) : [])].filter(Boolean);
+  }
+
+  curve(running, most) {
     const height = 70;
-    const y = (n) => this.top + height - (n / most) * height;
+    const y = (n) => this.top + height - (n / Math.max(most, 1)) * height;
     let path = `M${this.x(running[0][0])} ${y(0)}`;
     for (const [at, n] of running) path += ` H${this.x(at).toFixed(1)} V${y(n).toFixed(1)}`;
-    this.parts.push(svg("path", { d: `${path} V${y(0)}z`, class: "curve" }),
-      svg("text", { x: this.width - 14, y: this.top + 10, class: "tick", "text-anchor": "end" }, `${count(most)} running`));
+    this.parts.push(svg("path", { d: `${path} V${y(0)}z`, class: "curve" }));
     this.top += height + 10;
   }
 
@@ -159,38 +190,43 @@ class Timeline {
     if (!children.length) return;
     const shownChildren = this.all ? children : children.slice(0, ROWS_BELOW);
     this.label("sessions below", `${count(children.length)}, each in a row with the calls in it`);
-    for (const child of shownChildren) {
-      const spans = withBelow(child).map(spanOf).filter(Boolean);
-      const note = [!child.present && "not in this store", statusKind(child.status) !== "well" && child.status, plural(child.below[1], "call"),
-        child.below[0] > 0 && `${plural(child.below[0], "session")} below`].filter(Boolean).join(" · ");
-      const from = Math.min(...spans.map(([a]) => a));
-      const to = Math.max(...spans.map(([, b]) => b));
-      const x = spans.length ? this.x(from) : 2;
-      const length = spans.length ? Math.max(this.x(to) - x, 3) : 0;
-      // What ran at once is side by side here too, as far as a row has room.
-      const calls = withBelow(child).flatMap((one) => one.rows.call).filter((call) => call.start !== null && call.child === null);
-      const every = Math.ceil(calls.length / CALLS_A_ROW);
-      const { drawn, lanes } = lanesOf(calls.filter((_, at) => at % every === 0));
-      const rowLanes = Math.min(Math.max(lanes, 2), LANES_A_ROW);
-      const height = rowLanes * 4 + 4;
-      const group = svg("g", { class: `bar is-below is-${statusKind(child.status)}`, "data-bar": this.bars.length },
-        length > 0 && svg("rect", { x, y: this.top, width: length, height, rx: 3, class: "bar-body" }));
-      for (const call of drawn)
-        group.append(svg("rect", { x: this.x(call.start), y: this.top + 2.5 + ((call.lane ?? 0) % rowLanes) * 4, height: 3,
-          width: Math.max(this.x(call.until ?? call.start) - this.x(call.start), 1.5), class: `dash is-${statusKind(call.status)} series-${seriesOf(call) ?? "none"}` }));
-      // The name stands beside the bar where there is room, or over it.
-      const wide = (child.name.length + note.length + 3) * 6.3;
-      const after = x + length + 6 + wide < this.width;
-      const before = !after && x - 6 - wide > 0;
-      group.append(svg("text", { x: after ? x + length + 6 : before ? x - 6 : Math.max(x, 2) + 6, y: this.top + height / 2 + 4, class: after || before ? "below-name" : "below-name is-over",
-        "text-anchor": before ? "end" : "start" }, child.name, svg("tspan", { class: "lane-note", dx: 6 }, note)));
-      group.addEventListener("click", () => this.open(addressOf(child)));
-      const row = { kind: "session", id: child.name, status: child.status, start: spans.length ? from : null, end: to };
-      this.bars.push({ group, target: addressOf(child), text: describe(row), x });
-      this.parts.push(group);
-      this.top += Math.max(height, 12) + 5;
-    }
-    if (shownChildren.length < children.length) this.label("", `${count(children.length - shownChildren.length)} more sessions: the button below draws them`);
+    for (const child of shownChildren) this.childRow(child);
+    if (shownChildren.length < children.length) this.label("", `${plural(children.length - shownChildren.length, "more session")}: the button below draws them`);
+  }
+
+  childRow(child) {
+    const spans = withBelow(child).map(spanOf).filter(Boolean);
+    const note = [!child.present && "not in this store", statusKind(child.status) !== "well" && child.status, plural(child.below[1], "call"),
+      child.below[0] > 0 && `${plural(child.below[0], "session")} below`].filter(Boolean).join(" · ");
+    const from = Math.min(...spans.map(([a]) => a));
+    const to = Math.max(...spans.map(([, b]) => b));
+    const x = spans.length ? Math.max(this.x(from), -4) : 2;
+    const end = Math.min(Math.max(this.x(to), x + 3), this.width + 4);
+    const length = spans.length && end > x ? end - x : 0; // none in sight is none
+    // What ran at once is side by side here too, as far as a row has room.
+    const calls = withBelow(child).flatMap((one) => one.rows.call).filter((call) => call.start !== null && call.child === null);
+    const every = Math.ceil(calls.length / CALLS_A_ROW);
+    const { drawn, lanes } = lanesOf(calls.filter((_, at) => at % every === 0));
+    const rowLanes = Math.min(Math.max(lanes, 2), LANES_A_ROW);
+    const height = rowLanes * 4 + 4;
+    // The name stands beside the bar where there is room, and else on a line above it.
+    const name = fitted(child.name, this.width * 0.7);
+    const wide = widthOf(name) + 6 + widthOf(note, false) + 4;
+    const after = length > 0 && Math.max(end, 0) + 6 + wide < this.width;
+    const before = !after && length > 0 && x - 6 - wide > 0;
+    if (!after && !before) this.top += 13;
+    const group = svg("g", { class: `bar is-below is-${statusKind(child.status)}`, "data-bar": this.bars.length },
+      length > 0 && svg("rect", { x, y: this.top, width: length, height, rx: 3, class: "bar-body" }));
+    for (const call of drawn)
+      group.append(svg("rect", { x: this.x(call.start), y: this.top + 2.5 + (call.lane % rowLanes) * 4, height: 3,
+        width: Math.max(this.x(call.until) - this.x(call.start), 1.5), class: `dash is-${statusKind(call.status)} series-${seriesOf(call) ?? "none"}` }));
+    group.append(svg("text", { x: after ? Math.max(end, 0) + 6 : before ? x - 6 : 2, y: after || before ? this.top + height / 2 + 4 : this.top - 3, class: "below-name", "text-anchor": before ? "end" : "start" },
+      name, svg("tspan", { class: "lane-note", dx: 6 }, after || before ? note : fitted(note, this.width - widthOf(name) - 12, false))));
+    group.addEventListener("click", () => this.open(addressOf(child)));
+    const row = { kind: "session", id: child.name, status: child.status, start: spans.length ? from : null, end: to };
+    this.bars.push({ group, target: addressOf(child), text: describe(row), x });
+    this.parts.push(group);
+    this.top += Math.max(height, 12) + 5;
   }
 
   key(event) {
@@ -290,7 +326,7 @@ class Timeline {
 
 const legend = (session) => {
   const calls = withBelow(session).flatMap((one) => one.rows.call);
-  const names = new Map(calls.filter((call) => call.summed).map((call) => [seriesOf(call) === 6 ? "other models" : modelName(call), seriesOf(call)]));
+  const names = new Map(calls.filter((call) => call.summed).map((call) => [seriesOf(call) === 6 ? OTHER_MODELS : modelName(call), seriesOf(call)]));
   const statuses = new Set([...session.rows.turn, ...calls].map((row) => statusKind(row.status)));
   const key = (paint, text) => el("li", null, svg("svg", { width: 22, height: 12, "aria-hidden": "true" }, paint), text);
   return el("ul", { class: "legend" },
@@ -298,12 +334,13 @@ const legend = (session) => {
     calls.some((call) => !call.summed) && key(svg("g", { class: "bar is-plain" }, svg("rect", { x: 1, y: 1, width: 18, height: 10, rx: 3, class: "bar-body" })), "no model"),
     ["error", "interrupted"].filter((one) => statuses.has(one)).map((one) =>
       key(svg("g", { class: `bar is-plain is-${one}` }, svg("rect", { width: 20, height: 11, rx: 3, class: "bar-body" }), svg("rect", { width: 20, height: 11, rx: 3, class: `bar-${one}` })), one)),
-    session.rows.call.some((call) => call.id === null) && el("li", null, "a bar may stand for many calls (×n)"),
     statuses.has("running") && key(svg("g", { class: "bar is-plain is-running" }, svg("rect", { x: 1, y: 1, width: 14, height: 10, class: "bar-body" }), svg("path", { d: "M15 1 l5 5 l-5 5z", class: "bar-going" })), "still running"));
 };
 
 const buildTimeline = (session) => {
   const timeline = new Timeline(session);
   if (!timeline.wide) return section("timeline", "Timeline", null, el("p", { class: "empty" }, session.counts[3] || session.counts[0] ? `None of its ${plural(session.counts[0], "turn")} and ${plural(session.counts[3], "call")} has a time.` : "No turns and no calls yet."));
-  return section("timeline", "Timeline", `from ${clock(timeline.wide[0])}, ${duration(timeline.wide[1] - timeline.wide[0])}`, legend(session), timeline.body, timeline.controls());
+  const panel = section("timeline", "Timeline", `from ${clock(timeline.wide[0])}, ${duration(timeline.wide[1] - timeline.wide[0])}`, legend(session), timeline.body, timeline.controls());
+  panel.draw = () => timeline.draw();
+  return panel;
 };

@@ -69,9 +69,8 @@ const gathered = (rows) => {
 const manyCalls = ({ calls }) => {
   const body = el("div");
   const details = fold(false, `${plural(calls.reduce((sum, row) => sum + row.count, 0), "call")}`, body);
-  details.addEventListener("toggle", () => {
-    if (!body.childElementCount) body.append(paged(calls, (row) => [callEntry(row)], body, "rows").more);
-  });
+  const fillOnce = () => body.childElementCount || body.append(paged(calls, (row) => [callEntry(row)], body, "calls").more);
+  details.addEventListener("toggle", fillOnce);
   return el("div", { class: "entry" }, details);
 };
 
@@ -85,8 +84,8 @@ const turnHead = (session, turn) => {
 };
 
 const turnFoot = (turn) => [
-  turn.error && el("div", { class: "entry callout is-error" }, el("p", { class: "text-name" }, `${MARKS.error} error`), textBlock(turn.error, "code")),
-  turn.final && el("div", { class: "entry" }, fold(textOf(turn.final).length < 300, [el("span", { class: "text-name" }, "final value"), " ", el("code", null, preview(turn.final))], textBlock(turn.final, "code"))),
+  turn.error && el("div", { class: "entry callout is-error", "data-turn": turn.id }, el("p", { class: "text-name" }, `${MARKS.error} error`), textBlock(turn.error, "code")),
+  turn.final && el("div", { class: "entry", "data-turn": turn.id }, fold(textOf(turn.final).length < 300, [el("span", { class: "text-name" }, "final value"), " ", el("code", null, preview(turn.final))], textBlock(turn.final, "code"))),
 ];
 
 // Rows of the file have gaps where a session is too long for it: said where they are.
@@ -111,15 +110,21 @@ const buildTranscript = (session) => {
   const items = inTurns(session);
   if (!items.length) return { panel: section("transcript", "Transcript", null, el("p", { class: "empty" }, "Nothing has been recorded yet.")), reveal: () => null };
   const body = el("div", { class: "transcript" });
-  const make = (item) => (item.turn?.kind ? [turnHead(session, item.turn)] : item.footOf ? turnFoot(item.footOf).filter(Boolean) : [entryOf(item)]);
-  const pages = paged(items, make, body, "entries");
+  const elementsOf = (item) => (item.turn?.kind ? [turnHead(session, item.turn)] : item.footOf ? turnFoot(item.footOf).filter(Boolean) : [entryOf(item)]);
+  const isUnfolded = () => unfold.getAttribute("aria-pressed") === "true";
   const unfold = el("button", { type: "button", class: "quiet", "aria-pressed": "false" }, "Unfold all");
   unfold.addEventListener("click", () => {
-    const isOpen = unfold.getAttribute("aria-pressed") !== "true";
+    const isOpen = !isUnfolded();
     unfold.setAttribute("aria-pressed", isOpen);
     unfold.textContent = isOpen ? "Fold all" : "Unfold all";
     for (const one of body.querySelectorAll("details")) one.open = isOpen;
   });
+  const make = (item) => {
+    const made = elementsOf(item);
+    if (isUnfolded()) for (const one of made) one.querySelectorAll("details").forEach((fold) => (fold.open = true));
+    return made;
+  };
+  const pages = paged(items, make, body, "entries");
   const reveal = (kind, id) => {
     const at = items.findIndex((item) => (kind === "turn" ? item.turn?.kind && item.turn.id === id : item.kind === kind && item.id === id));
     if (at < 0) return null;
@@ -128,5 +133,10 @@ const buildTranscript = (session) => {
     for (const one of found.querySelectorAll("details")) one.open = true;
     return found;
   };
-  return { panel: section("transcript", "Transcript", `${plural(session.counts[1], "message")}, ${plural(session.counts[2], "piece")} of code`, el("div", { class: "row" }, unfold), body, pages.more), reveal };
+  // What stands under a turn's last entry: its error, its final value.
+  const footOf = (id) => {
+    pages.show(items.findIndex((item) => item.footOf?.id === id) + 1);
+    return [...body.querySelectorAll(`[data-turn="${CSS.escape(id)}"]`)];
+  };
+  return { panel: section("transcript", "Transcript", `${plural(session.counts[1], "message")}, ${plural(session.counts[2], "piece")} of code`, el("div", { class: "row" }, unfold), body, pages.more), reveal, footOf, showAll: () => pages.show(items.length) };
 };

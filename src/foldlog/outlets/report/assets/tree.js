@@ -24,7 +24,7 @@ const sessionLink = (session) => {
       el("span", { class: "unseen" }, session.status ?? "no status")),
     el("span", { class: "session-name" }, session.parent === null ? session.id : session.name,
       session.edge === "attached" && [" ", el("span", { class: "tag" }, "attached")]),
-    el("span", { class: "session-facts" }, facts), bar);
+    el("span", { class: "session-facts", title: tokens === null ? null : `${facts} input and output tokens, all below included` }, facts), bar);
 };
 
 const sessionItem = (session, depth) => {
@@ -51,7 +51,7 @@ const sessionItem = (session, depth) => {
 const fillList = (list, children, depth) => {
   list.append(...children.slice(0, SIBLINGS).map((child) => sessionItem(child, depth)));
   if (children.length <= SIBLINGS) return;
-  const more = el("button", { type: "button", class: "more" }, `Show ${count(children.length - SIBLINGS)} more`);
+  const more = el("button", { type: "button", class: "more" }, `Show the other ${count(children.length - SIBLINGS)} sessions`);
   const item = el("li", null, more);
   item.showAll = () => item.replaceWith(...children.slice(SIBLINGS).map((child) => sessionItem(child, depth)));
   more.addEventListener("click", item.showAll);
@@ -66,7 +66,7 @@ const buildTree = (side) => {
     const isOpen = side.classList.toggle("is-open");
     fold.setAttribute("aria-expanded", isOpen);
   });
-  const body = el("div", { class: "side-body", id: "tree" }, el("h2", { class: "side-title" }, "Sessions"), list);
+  const body = el("div", { class: "side-body", id: "tree" }, el("h2", { class: "side-title" }, "Sessions", el("span", { class: "dim" }, "calls · tokens")), list);
   if (data.left_out.session > 0)
     body.append(el("p", { class: "left" }, `${count(data.left_out.session)} more sessions are not in this file; their numbers are in the sums.`));
   side.append(fold, body);
