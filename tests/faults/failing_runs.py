@@ -9,6 +9,7 @@ and what was wrong.
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import random
@@ -29,8 +30,12 @@ from faulty_disk import Disk, Kind
 
 import foldlog
 
+# What a store would import at its first use is here before the runs are forked.
+from foldlog.outlets import backup, export, verify  # noqa: F401
+
 _PATIENCE_S = 120
 _THREADS = 8
+_CP = shutil.which("cp") or "cp"
 # Where an uncertain commit leaves its caller without a handle to reload: what was kept is open until the next try.
 _OPENINGS = frozenset({"start", "start another", "open a session", "take over"})
 
@@ -149,16 +154,11 @@ class Run:
     def look_after_crash(self, name: str) -> None:
         """What the journal would be if the process were killed now."""
         copy = self.folder / "crashed"
-        # In a process of its own: closing a descriptor of the database drops the locks that this one has on it.
-        child = os.fork()
-        if child == 0:
-            shutil.rmtree(copy, ignore_errors=True)
-            copy.mkdir()
-            for suffix in ("", "-wal"):
-                if os.path.lexists(f"{self.path}{suffix}"):
-                    shutil.copy(f"{self.path}{suffix}", copy)
-            os._exit(0)
-        os.waitpid(child, 0)
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        files = [f"{self.path}{suffix}" for suffix in ("", "-wal") if os.path.lexists(f"{self.path}{suffix}")]
+        # By a process of its own: closing a descriptor of the database drops the locks that this one has on it.
+        assert os.waitpid(os.posix_spawn(_CP, [_CP, *files, str(copy)], {}), 0)[1] == 0
         connection = sqlite3.connect(copy / self.path.name)
         found = connection.execute("SELECT hex(chain) FROM events ORDER BY position").fetchall()
         connection.close()
@@ -289,7 +289,10 @@ class Run:
             for thread in started:
                 thread.start()
             deadline = time.monotonic() + 10
-            while len(self.store.committer._queue) < _THREADS - 1 and time.monotonic() < deadline:
+            while time.monotonic() < deadline:
+                ended_count = sum(not thread.is_alive() for thread in started)  # refused before they could queue up
+                if len(self.store.committer._queue) + ended_count >= _THREADS - 1:
+                    break
                 time.sleep(0.0005)
         for thread in started:
             thread.join(60)
@@ -418,6 +421,8 @@ def some(seed: int, count: int) -> Iterator[tuple[Scenario, Mode, int]]:
 def main(folder: str, seed: str, count: str, worker: str, workers: str) -> None:
     disk, place = Disk(), Path(folder) / f"worker-{worker}"
     place.mkdir()
+    gc.freeze()  # what is here already is shared by all runs, and not looked at, and so copied, by each
+    gc.disable()  # a run is short
 
     def run(scenario: Scenario, mode: Mode, k: int) -> int:
         found = forked(disk, place, scenario, mode, k)

@@ -138,3 +138,8 @@ def translated(doing: str) -> Iterator[None]:
         if is_undecodable(error):  # its words are a row's: not even as a cause
             raise damaged_text(doing) from None
         raise translate(error, doing) from error
+    except AssertionError as error:
+        # A signal raised where SQLAlchemy was giving a connection back, which then found itself half done.
+        if error.__context__ is None or isinstance(error.__context__, Exception):
+            raise
+        raise error.__context__ from None
