@@ -329,7 +329,7 @@ def all_that_is_told(error: BaseException) -> Iterator[str]:
 def test_no_error_tells_a_payload(name: str, ground: Ground) -> None:
     with pytest.raises(foldlog.FoldlogError) as caught:
         PROVOKED[name](ground)
-    assert type(caught.value).__name__ == name.split()[0], caught.value
+    assert type(caught.value).__name__ == name.split(maxsplit=1)[0], caught.value
     assert caught.value.hint
     for text in all_that_is_told(caught.value):
         assert WORD not in text

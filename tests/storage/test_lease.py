@@ -95,7 +95,8 @@ def test_a_lease_dies_with_its_process(folder: Path) -> None:
     blocked, kept = os.pipe()
     child = fork()
     if child == 0:
-        take(folder)
+        held = take(folder)
+        assert held.is_held
         os.write(told, b"x")
         os.close(kept)
         os.read(blocked, 1)

@@ -129,12 +129,16 @@ class _Rows(Iterator[dict[str, Any]]):
 
 def _refusal(error: Exception, limit_s: float, watch: Watch, sql: str = "", near: str | None = None) -> QueryError:
     """Our error for the driver's, without it as a cause: its words may be a row's, or a parameter's."""
+    if watch.struck is not None:
+        raise watch.struck
     code = getattr(error, "sqlite_errorcode", 0)
     text = _words(error, sql)
     if watch.took_too_much or isinstance(error, MemoryError):
         return QueryError("the query takes too much memory or disk", hint="sort, group or join less at once")
     if code == sqlite3.SQLITE_INTERRUPT or (code == sqlite3.SQLITE_AUTH and watch.is_over):
         return too_long(limit_s)
+    if code == sqlite3.SQLITE_AUTH and not watch.has_denied:
+        return QueryError("a signal struck while the query was compiled", hint="nothing was read; ask again")
     if code == sqlite3.SQLITE_AUTH or "not authorized" in text or "prohibited" in text:
         return QueryError(
             f"the query is refused ({text})",
