@@ -190,7 +190,7 @@ def test_ctrl_c_in_a_verb(verb: str, folder: Path, size: Size, seed: int, tell: 
     count = round_of(folder, lambda path, line: strike(verb, 2**62, path, line))
     moments = list(range(1, count + 1))
     random.Random(seed).shuffle(moments)
-    tried = moments[: size.rounds(quick=2, full=150)]
+    tried = moments[: size.rounds(quick=2, full=100)]
     for nth in tried:
         round_of(folder, lambda path, line, nth=nth: strike(verb, nth, path, line))
     tell(f"{verb}: {count:,} moments, {len(tried)} of them struck")
@@ -253,7 +253,7 @@ def strike_loop(first: int, then: int | None, path: Path, line: Line) -> None:
 def test_ctrl_c_in_a_loop(folder: Path, times: int, size: Size, seed: int, tell: Callable[[str], None]) -> None:
     count = round_of(folder, lambda path, line: strike_loop(2**62, None, path, line))
     chance = random.Random(seed)
-    rounds = size.rounds(quick=4, full=300)
+    rounds = size.rounds(quick=4, full=100)
     for _ in range(rounds):
         first = chance.randint(1, count)
         then = chance.randint(1, 2000) if times == 2 else None

@@ -26,7 +26,7 @@ from foldlog.storage import journal
 from foldlog.testing import crash_at
 from old_stores import first_schema
 
-SECRET = "".join(("can", "ary-4711"))  # in no line of source that a traceback quotes
+SECRET = "canary-4711"
 WORD = SECRET.partition("-")[0]
 LONG = f"{SECRET} " * 2000
 LOW = foldlog.Limits(event_bytes_max=2000, nesting_max=5, blob_bytes_max=50_000)

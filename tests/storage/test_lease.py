@@ -205,3 +205,8 @@ def test_a_lease_whose_holder_cannot_be_written_is_our_error_and_is_not_kept(
         with pytest.raises(StoreError):
             take(folder)
     take(folder).release()
+
+
+def test_a_lease_that_nobody_has_any_more_is_free(folder: Path) -> None:
+    take(folder)  # and a signal kept its taker from having it
+    take(folder).release()
