@@ -6,11 +6,13 @@ connection can lose data, and SQLite's waiting knows no order. Readers have noth
 other programs' writers know nothing of it: against those SQLite's lock and its busy timeout stand.
 
 It is an advisory lock (`flock`) on a small file, so the kernel opens it again when its process ends,
-however that ends. A handle that is dropped without `close()` is closed outside of it, which is safe: SQLite
-copies the log back at a close only where it has the whole file to itself, by its own exclusive lock, so that no
-commit can race it; a finaliser must not wait for the gate. A second file is where one stands in line: whoever waits long holds it, and whoever
+however that ends. A second file is where one stands in line: whoever waits long holds it, and whoever
 comes then waits behind. Threads of one process share one hold, by the lock of their `Database`
 (`foldlog.storage.sqlite`).
+
+A handle that is dropped without `close()` is closed outside of the gate, for a finaliser must not wait.
+No commit can race that: SQLite copies the log back at a close only where nobody else has the file open,
+under its own exclusive lock.
 """
 
 import contextlib
