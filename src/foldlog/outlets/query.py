@@ -8,7 +8,6 @@ The tables and SQL views that can be asked are on the schema page; how they are 
 
 import math
 import sqlite3
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
