@@ -79,16 +79,6 @@ def _blobs(store: foldlog.Store) -> list[Any]:
     return [blobs.read(store.database, ref["hash"]) for ref in refs if "hash" in ref]
 
 
-def flip(path: Path, dice: random.Random, *, count: int = 1) -> list[int]:
-    """Change some bytes of a file; where."""
-    data = bytearray(path.read_bytes())
-    places = [dice.randrange(len(data)) for _ in range(count)]
-    for place in places:
-        data[place] ^= dice.randrange(1, 256)
-    path.write_bytes(data)
-    return places
-
-
 def blot(path: Path, page: int, fill: bytes = b"\0") -> None:
     """Overwrite one page, counted from 1."""
     data = bytearray(path.read_bytes())
@@ -116,3 +106,74 @@ def pages_of(path: Path, name: str) -> list[int]:
                 todo.append(int.from_bytes(data[base : base + 4], "big"))
             todo.append(int.from_bytes(data[start + 8 : start + 12], "big"))
     return found
+
+
+# Damage of bytes, as chance has it.
+
+
+def flip_bit(data: bytearray, chance: random.Random) -> None:
+    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+
+
+def flip_bytes(data: bytearray, chance: random.Random) -> None:
+    for _ in range(chance.randrange(2, 20)):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+
+
+def change_text(data: bytearray, chance: random.Random) -> None:
+    """Another digit or letter where there was one: what still is text, JSON and a number."""
+    for _ in range(100):
+        at = chance.randrange(len(data))
+        if data[at : at + 1].isalnum():
+            data[at] = ord(chance.choice("0123456789" if data[at : at + 1].isdigit() else "abcdefgXYZ"))
+            return
+
+
+def zero(data: bytearray, chance: random.Random) -> None:
+    at = chance.randrange(len(data))
+    length = chance.choice((16, 512, PAGE_BYTES))
+    data[at : at + length] = bytes(len(data[at : at + length]))
+
+
+def zero_page(data: bytearray, chance: random.Random) -> None:
+    at = chance.randrange(len(data) // PAGE_BYTES) * PAGE_BYTES
+    data[at : at + PAGE_BYTES] = bytes(PAGE_BYTES)
+
+
+def noise_page(data: bytearray, chance: random.Random) -> None:
+    at = chance.randrange(len(data) // PAGE_BYTES) * PAGE_BYTES
+    data[at : at + PAGE_BYTES] = chance.randbytes(PAGE_BYTES)
+
+
+def copy_page(data: bytearray, chance: random.Random) -> None:
+    """A write that went to the wrong place."""
+    count = len(data) // PAGE_BYTES
+    source, target = chance.randrange(count) * PAGE_BYTES, chance.randrange(count) * PAGE_BYTES
+    data[target : target + PAGE_BYTES] = data[source : source + PAGE_BYTES]
+
+
+def truncate(data: bytearray, chance: random.Random) -> None:
+    del data[chance.randrange(len(data)) :]
+
+
+DAMAGES = (
+    flip_bit,
+    flip_bytes,
+    change_text,
+    change_text,
+    change_text,
+    zero,
+    zero_page,
+    noise_page,
+    copy_page,
+    truncate,
+)
+
+
+def damage(path: Path, chance: random.Random) -> str:
+    """Damage a file in one of these ways; in which."""
+    kind = chance.choice(DAMAGES)
+    data = bytearray(path.read_bytes())
+    kind(data, chance)
+    path.write_bytes(data)
+    return kind.__name__

@@ -1,6 +1,8 @@
 """Runs over the public API on a disk that fails at its k-th call; a script, run with `faulty_disk.c` in front.
 
-Each run is a forked process: the same scenario on a new store, one fault. Whenever a call fails, the disk is
+Each run is a forked process: a scenario, one fault. The long scenario is two, a store that is made and one that
+is found, so that not each run of the second makes the store again: it gets a copy. Some runs, as chance has it,
+play the two as one. Whenever a call fails, the disk is
 taken for repaired and looked at: does the view say what the journal says, what would a crash now leave, does
 the next event get its place; then the call is made again, and the fault goes on where it was (one that
 sticks strikes the next call as well). Prints a line of JSON for each run: what fired, which errors came out,
@@ -9,6 +11,7 @@ and what was wrong.
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import random
@@ -25,49 +28,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fault_modes import MODES, Mode
 from faulty_disk import Disk, Kind
 
 import foldlog
 
+# What a store would import at its first use is here before the runs are forked.
+from foldlog.outlets import backup, export, verify  # noqa: F401
+
 _PATIENCE_S = 120
 _THREADS = 8
+_CP = shutil.which("cp") or "cp"
+_WHOLE_RUNS = 200  # at full size, beside each k of each half
 # Where an uncertain commit leaves its caller without a handle to reload: what was kept is open until the next try.
 _OPENINGS = frozenset({"start", "start another", "open a session", "take over"})
 
 
-@dataclass(frozen=True)
-class Mode:
-    """How calls fail."""
-
-    kind: Kind
-    error: int
-    is_sticky: bool = False
-    is_short: bool = False
-
-    def __str__(self) -> str:
-        how = " after a short one" if self.is_short else " and on" if self.is_sticky else ""
-        return f"{self.kind.name.lower()} {errno.errorcode[self.error]}{how}"
-
-
-MODES = [
-    Mode(kind, error, is_sticky)
-    for kind, error in (
-        (Kind.WRITE, errno.EIO),
-        (Kind.WRITE, errno.ENOSPC),
-        (Kind.SYNC, errno.EIO),
-        (Kind.SYNC, errno.ENOSPC),
-        (Kind.NAME, errno.EIO),
-        (Kind.NAME, errno.ENOSPC),
-        (Kind.SIZE, errno.EIO),
-        (Kind.OPEN, errno.EIO),
-        (Kind.OPEN, errno.EMFILE),
-    )
-    for is_sticky in (False, True)
-] + [Mode(Kind.WRITE, errno.ENOSPC, is_short=True), Mode(Kind.WRITE, errno.ENOSPC, is_short=True, is_sticky=True)]
-
-
 # About how many calls of each kind the two scenarios make, to choose from; where fewer are made, nothing fires.
-CALLS = {Kind.OPEN: 195, Kind.WRITE: 610, Kind.SYNC: 155, Kind.NAME: 160, Kind.SIZE: 15}
+CALLS = {Kind.OPEN: 246, Kind.WRITE: 753, Kind.SYNC: 165, Kind.NAME: 157, Kind.SIZE: 22}
 SHORT_CALLS = {Kind.WRITE: 217, Kind.SYNC: 18, Kind.NAME: 13}
 
 
@@ -149,16 +127,11 @@ class Run:
     def look_after_crash(self, name: str) -> None:
         """What the journal would be if the process were killed now."""
         copy = self.folder / "crashed"
-        # In a process of its own: closing a descriptor of the database drops the locks that this one has on it.
-        child = os.fork()
-        if child == 0:
-            shutil.rmtree(copy, ignore_errors=True)
-            copy.mkdir()
-            for suffix in ("", "-wal"):
-                if os.path.lexists(f"{self.path}{suffix}"):
-                    shutil.copy(f"{self.path}{suffix}", copy)
-            os._exit(0)
-        os.waitpid(child, 0)
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        files = [f"{self.path}{suffix}" for suffix in ("", "-wal") if os.path.lexists(f"{self.path}{suffix}")]
+        # By a process of its own: closing a descriptor of the database drops the locks that this one has on it.
+        assert os.waitpid(os.posix_spawn(_CP, [_CP, *files, str(copy)], {}), 0)[1] == 0
         connection = sqlite3.connect(copy / self.path.name)
         found = connection.execute("SELECT hex(chain) FROM events ORDER BY position").fetchall()
         connection.close()
@@ -184,6 +157,10 @@ class Run:
     # The scenario.
 
     def play(self) -> None:
+        self.play_making()
+        self.play_finding()
+
+    def play_making(self) -> None:
         self.open_store(foldlog.Config(export_dir=self.folder / "files"))
         self.take(self.step("start", lambda: self.store.start_session(id="demo"), again=self.started))
         demo = self.open["demo"]
@@ -198,6 +175,8 @@ class Run:
         self.step("close a session", demo.close)
         self.step("close", self.store.close, is_single=False)
         self.open.clear()
+
+    def play_finding(self) -> None:
         self.open_store(foldlog.Config())
         self.step("open a session", lambda: self.take(self.store.open_session("demo")), is_single=False)
         demo = self.open["demo"]
@@ -289,7 +268,10 @@ class Run:
             for thread in started:
                 thread.start()
             deadline = time.monotonic() + 10
-            while len(self.store.committer._queue) < _THREADS - 1 and time.monotonic() < deadline:
+            while time.monotonic() < deadline:
+                ended_count = sum(not thread.is_alive() for thread in started)  # refused before they could queue up
+                if len(self.store.committer._queue) + ended_count >= _THREADS - 1:
+                    break
                 time.sleep(0.0005)
         for thread in started:
             thread.join(60)
@@ -357,9 +339,30 @@ class Run:
 Scenario = Callable[[Run], None]
 
 
-def play(disk: Disk, folder: Path, scenario: Scenario, mode: Mode, k: int) -> dict[str, Any]:
-    """One run, in this process."""
+@dataclass(frozen=True)
+class Prepared:
+    """What a run finds: the files of a store, and what was acknowledged while it was made."""
+
+    folder: Path | None = None
+    acknowledged: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    rows: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+
+NOTHING = Prepared()
+
+
+def prepared(disk: Disk, folder: Path) -> Prepared:
+    """The store that the first half of the long scenario leaves when nothing fails."""
     run = Run(disk, folder)
+    folder.mkdir()
+    run.play_making()
+    assert run.problems == run.errors == []
+    return Prepared(folder, run.acknowledged, run.rows)
+
+
+def play(disk: Disk, folder: Path, scenario: Scenario, mode: Mode, k: int, found: Prepared) -> dict[str, Any]:
+    """One run, in this process."""
+    run = Run(disk, folder, acknowledged=list(found.acknowledged), rows=list(found.rows))
     try:
         disk.fail(mode.kind, k, mode.error, is_sticky=mode.is_sticky, is_short=mode.is_short)
         scenario(run)
@@ -373,14 +376,19 @@ def play(disk: Disk, folder: Path, scenario: Scenario, mode: Mode, k: int) -> di
     return {"mode": str(mode), "k": k, "fired": fired, "problems": run.problems, "errors": run.errors}
 
 
-def forked(disk: Disk, folder: Path, scenario: Scenario, mode: Mode, k: int) -> dict[str, Any]:
+def forked(
+    disk: Disk, folder: Path, scenario: Scenario, mode: Mode, k: int, given: Prepared = NOTHING
+) -> dict[str, Any]:
     """One run, in a process that is ended when it takes too long."""
     place = folder / f"run-{os.getpid()}"
-    place.mkdir()
+    if given.folder is None:
+        place.mkdir()
+    else:
+        shutil.copytree(given.folder, place)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        answer = json.dumps(play(disk, place, scenario, mode, k)).encode()
+        answer = json.dumps(play(disk, place, scenario, mode, k, given)).encode()
         with os.fdopen(writing, "wb") as pipe:
             pipe.write(answer)
         os._exit(0)
@@ -400,8 +408,8 @@ def forked(disk: Disk, folder: Path, scenario: Scenario, mode: Mode, k: int) -> 
             "problems": ["it hangs" if not ready else "it died"],
             "errors": [],
         }
-    found: dict[str, Any] = json.loads(data)
-    return found
+    said: dict[str, Any] = json.loads(data)
+    return said
 
 
 def some(seed: int, count: int) -> Iterator[tuple[Scenario, Mode, int]]:
@@ -418,21 +426,25 @@ def some(seed: int, count: int) -> Iterator[tuple[Scenario, Mode, int]]:
 def main(folder: str, seed: str, count: str, worker: str, workers: str) -> None:
     disk, place = Disk(), Path(folder) / f"worker-{worker}"
     place.mkdir()
+    gc.freeze()  # what is here already is shared by all runs, and not looked at, and so copied, by each
+    gc.disable()  # a run is short
 
-    def run(scenario: Scenario, mode: Mode, k: int) -> int:
-        found = forked(disk, place, scenario, mode, k)
+    def run(scenario: Scenario, mode: Mode, k: int, given: Prepared = NOTHING) -> int:
+        found = forked(disk, place, scenario, mode, k, given)
         print(json.dumps(found), flush=True)
         return int(found["fired"])
 
+    for number, (scenario, mode, k) in enumerate(some(int(seed), int(count) or _WHOLE_RUNS)):
+        if number % int(workers) == int(worker):
+            run(scenario, mode, k)
     if int(count):
-        for number, (scenario, mode, k) in enumerate(some(int(seed), int(count))):
-            if number % int(workers) == int(worker):
-                run(scenario, mode, k)
         return
+    made = prepared(disk, place / "made")
     for mode in MODES:
-        k = int(worker) + 1
-        while run(Run.play, mode, k):
-            k += int(workers)
+        for scenario, given in ((Run.play_making, NOTHING), (Run.play_finding, made)):
+            k = int(worker) + 1
+            while run(scenario, mode, k, given):
+                k += int(workers)
 
 
 if __name__ == "__main__":

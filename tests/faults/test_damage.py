@@ -20,67 +20,7 @@ from forks import Line, forked
 from sizes import Size
 
 import foldlog
-
-PAGE = 4096
-
-
-def flip_bit(data: bytearray, chance: random.Random) -> None:
-    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-
-
-def flip_bytes(data: bytearray, chance: random.Random) -> None:
-    for _ in range(chance.randrange(2, 20)):
-        data[chance.randrange(len(data))] = chance.randrange(256)
-
-
-def change_text(data: bytearray, chance: random.Random) -> None:
-    """Another digit or letter where there was one: what still is text, JSON and a number."""
-    for _ in range(100):
-        at = chance.randrange(len(data))
-        if data[at : at + 1].isalnum():
-            data[at] = ord(chance.choice("0123456789" if data[at : at + 1].isdigit() else "abcdefgXYZ"))
-            return
-
-
-def zero(data: bytearray, chance: random.Random) -> None:
-    at = chance.randrange(len(data))
-    length = chance.choice((16, 512, PAGE))
-    data[at : at + length] = bytes(len(data[at : at + length]))
-
-
-def zero_page(data: bytearray, chance: random.Random) -> None:
-    at = chance.randrange(len(data) // PAGE) * PAGE
-    data[at : at + PAGE] = bytes(PAGE)
-
-
-def noise_page(data: bytearray, chance: random.Random) -> None:
-    at = chance.randrange(len(data) // PAGE) * PAGE
-    data[at : at + PAGE] = chance.randbytes(PAGE)
-
-
-def copy_page(data: bytearray, chance: random.Random) -> None:
-    """A write that went to the wrong place."""
-    count = len(data) // PAGE
-    source, target = chance.randrange(count) * PAGE, chance.randrange(count) * PAGE
-    data[target : target + PAGE] = data[source : source + PAGE]
-
-
-def truncate(data: bytearray, chance: random.Random) -> None:
-    del data[chance.randrange(len(data)) :]
-
-
-DAMAGES = (
-    flip_bit,
-    flip_bytes,
-    change_text,
-    change_text,
-    change_text,
-    zero,
-    zero_page,
-    noise_page,
-    copy_page,
-    truncate,
-)
+from damaged_stores import DAMAGES, PAGE_BYTES
 
 
 def ask(path: Path, session_ids: list[str], right: Answers, line: Line) -> None:
@@ -198,7 +138,7 @@ def test_damage_to_the_log_leaves_a_clean_prefix(
         writer.kill()
         assert writer.join() == -signal.SIGKILL
     database, log = path.read_bytes(), Path(f"{path}-wal").read_bytes()
-    assert len(log) > 50 * PAGE
+    assert len(log) > 50 * PAGE_BYTES
     with foldlog.open(place(folder / "right", database, log)) as store:
         feed = list(store.events())
     counts = {"whole": 0, "prefix": 0, "reported": 0, "unopened": 0}

@@ -41,7 +41,8 @@ def test_a_call_that_fails_is_an_error_of_ours_and_leaves_nothing_wrong(
 
         found = [run for runs in pool.map(work, range(workers)) for run in runs]
     wrong = [run for run in found if run["problems"]]
-    assert not wrong, f"{len(wrong)} of {len(found)} runs: {json.dumps(wrong[:3], indent=1)}"
+    where = [(run["mode"], run["k"]) for run in wrong]
+    assert not wrong, f"{len(wrong)} of {len(found)} runs: {where} {json.dumps(wrong[:3], indent=1)}"
     assert any(run["errors"] for run in found), "nothing has failed at all"
     errors_count = sum(len(run["errors"]) for run in found)
     fired_count = sum(run["fired"] > 0 for run in found)

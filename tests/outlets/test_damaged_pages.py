@@ -6,14 +6,13 @@ FOLDLOG_DAMAGE_ROUNDS sets how many rounds; the seed of a round is its number, a
 import os
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import foldlog
-from damaged_stores import PAGE_BYTES, blot, flip, make, values
+from damaged_stores import damage, make, values
 
 ROUNDS = int(os.environ.get("FOLDLOG_DAMAGE_ROUNDS", "16"))
 Values = dict[str, Any]
@@ -24,26 +23,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Values]:
     path = tmp_path_factory.mktemp("whole") / "history.db"
     make(path)
     return path, {name: read() for name, read in values(path).items()}
-
-
-def damage(path: Path, dice: random.Random) -> str:
-    """Some damage of one of five kinds; what was done."""
-    pages = path.stat().st_size // PAGE_BYTES
-    kinds: dict[str, Callable[[], Any]] = {
-        "one byte": lambda: flip(path, dice),
-        "five bytes": lambda: flip(path, dice, count=5),
-        "a page of zeros": lambda: blot(path, dice.randint(1, pages)),
-        "a page of noise": lambda: blot(path, dice.randint(1, pages), dice.randbytes(PAGE_BYTES)),
-        "a page of another": lambda: blot(path, dice.randint(1, pages), page(path, dice.randint(1, pages))),
-        "the end cut off": lambda: os.truncate(path, dice.randint(1, pages) * PAGE_BYTES),
-    }
-    kind = dice.choice(list(kinds))
-    kinds[kind]()
-    return kind
-
-
-def page(path: Path, number: int) -> bytes:
-    return path.read_bytes()[(number - 1) * PAGE_BYTES : number * PAGE_BYTES]
 
 
 def is_told(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import gc
 import os
 import signal
 import subprocess
@@ -15,9 +16,10 @@ from typing import Any
 import pytest
 
 from foldlog.core.errors import StoreBusyError, StoreError
-from foldlog.storage import event_feed, journal
+from foldlog.storage import event_feed, journal, migrate
 from foldlog.storage.gate import Gate
 from foldlog.storage.sqlite import SqliteDatabase as Database
+from foldlog.storage.sqlite import create
 
 
 @pytest.fixture
@@ -337,6 +339,18 @@ assert interrupts == 400, interrupts
 database.close()
 other.close()
 """
+
+
+def test_a_handle_that_is_dropped_copies_nothing_back_while_another_is_open(path: Path, line: Any) -> None:
+    create(path, migrate.make_schema)
+    kept, dropped = Database(path), Database(path)
+    journal.append(dropped, [line.next()])
+    before = Path(f"{path}-wal").read_bytes()
+    del dropped
+    gc.collect()
+    assert Path(f"{path}-wal").read_bytes() == before
+    journal.append(kept, [line.next()])
+    kept.close()
 
 
 def test_a_signal_anywhere_does_not_leave_it_shut(path: Path) -> None:

@@ -95,7 +95,8 @@ def test_a_lease_dies_with_its_process(folder: Path) -> None:
     blocked, kept = os.pipe()
     child = fork()
     if child == 0:
-        take(folder)
+        held = take(folder)
+        assert held.is_held
         os.write(told, b"x")
         os.close(kept)
         os.read(blocked, 1)
@@ -203,4 +204,9 @@ def test_a_lease_whose_holder_cannot_be_written_is_our_error_and_is_not_kept(
         patched.setattr(lease.os, call, full)
         with pytest.raises(StoreError):
             take(folder)
+    take(folder).release()
+
+
+def test_a_lease_that_nobody_has_any_more_is_free(folder: Path) -> None:
+    take(folder)  # and a signal kept its taker from having it
     take(folder).release()

@@ -321,6 +321,19 @@ def test_a_read_only_file_is_refused_when_it_is_opened_to_write(path: Path) -> N
         Database(path)
 
 
+def test_a_file_that_could_be_opened_for_reading_only_just_then_is_refused_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite falls back to that without a word, when too many files are open; no event could ever be written."""
+    create(path, migrate.make_schema)
+    connect = sqlite_module._connect
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_module, "_connect", lambda path, mode: connect(path, "ro"))
+        with pytest.raises(StoreError, match="cannot be opened or written"):
+            Database(path)
+    Database(path).close()
+
+
 def uses(database: Database) -> list[Callable[[], Any]]:
     return [
         lambda: database.write().__enter__(),

@@ -14,25 +14,9 @@ from sqlalchemy import create_engine
 import foldlog
 from foldlog.core.codec import encode
 from foldlog.storage import migrate, schema
+from old_stores import alembic_config, first_schema, migrated
 
 ROOT = Path(__file__).parents[2]
-
-
-def alembic_config(connection: Any) -> AlembicConfig:
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(migrate.migrations_folder()))
-    config.attributes["connection"] = connection
-    return config
-
-
-def migrated(path: Path, revision: str) -> None:
-    """A database as a foldlog of that revision left it: made by the migrations alone."""
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        command.upgrade(alembic_config(connection), revision)
-        connection.exec_driver_sql(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-        connection.exec_driver_sql(f"PRAGMA user_version = {int(revision)}")
-    engine.dispose()
 
 
 def shape(path: Path) -> dict[str, Any]:
@@ -61,17 +45,7 @@ def old(path: Path) -> Path:
             turn.call("leaf", request_ref=session.value_ref("x" * 9000))
             turn.final(42)
         session.start_child().close()
-    migrated(path, "0001")
-    connection = sqlite3.connect(path)
-    connection.execute("ATTACH ? AS new", (str(current),))
-    connection.execute("INSERT INTO streams SELECT * FROM new.streams")
-    body = b'"' + b"x" * 9000 + b'"'  # whole, as blobs were
-    connection.execute("INSERT INTO blobs SELECT hash, ?, ? FROM new.blobs", (len(body), body))
-    columns = "position, session_key, event_id, type, at, data, digest, chain"
-    connection.execute(f"INSERT INTO events ({columns}) SELECT {columns} FROM new.events")
-    connection.execute("CREATE VIEW mine AS SELECT id FROM streams")
-    connection.commit()
-    connection.close()
+    first_schema(path, current)
     return path
 
 

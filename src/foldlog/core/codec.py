@@ -94,7 +94,7 @@ class _Encoder:
                 name = key if type(key) is str and key[:1] != "$" else self._name(key)
                 out[name] = self.plain(item, depth + 1)
             except Refusal as refusal:
-                refusal.path.append(str.__str__(key) if isinstance(key, str) else _safe_repr(key))
+                refusal.path.append(_name_of(key))
                 raise
         if len(out) < len(value):
             raise Refusal("two keys that come to the same text", "give each entry a key of its own")
@@ -194,11 +194,11 @@ def _fields(value: Any) -> dict[str, Any]:
         ) from None
 
 
-def _safe_repr(value: Any) -> str:
-    try:
-        return repr(value)[:80]
-    except Exception:  # noqa: BLE001  (a repr of the user's may raise anything)
-        return f"<{class_name(type(value))}>"
+def _name_of(key: Any) -> str:
+    """How a path to a value names a key; what an object says of itself may be anything."""
+    if isinstance(key, str):
+        return str.__str__(key)
+    return repr(key) if type(key) in (int, float, bool, type(None)) else f"<{class_name(type(key))}>"
 
 
 def _key(key: Any) -> str:

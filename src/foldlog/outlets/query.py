@@ -8,7 +8,6 @@ The tables and SQL views that can be asked are on the schema page; how they are 
 
 import math
 import sqlite3
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -38,7 +37,7 @@ def run(database: Database, sql: str, params: Any = (), *, timeout_s: float | No
         names = _distinct([column[0] for column in cursor.description or ()])
     except (sqlite3.Error, sqlite3.Warning, TypeError, ValueError, OverflowError, MemoryError) as error:
         connection.close()
-        raise _refusal(error, limit_s, watch, query_names.hint(database, sql, str(error))) from error
+        raise _refusal(error, limit_s, watch, sql, query_names.hint(database, sql, str(error))) from None
     except BaseException:
         connection.close()
         raise
@@ -110,7 +109,7 @@ class _Rows(Iterator[dict[str, Any]]):
             row = next(self._cursor, None)
         except (sqlite3.Error, UnicodeError, MemoryError) as error:
             self.close()
-            raise _refusal(error, self._limit_s, self._watch) from error
+            raise _refusal(error, self._limit_s, self._watch) from None
         except BaseException:
             self.close()
             raise
@@ -129,17 +128,18 @@ class _Rows(Iterator[dict[str, Any]]):
         self.close()
 
 
-def _refusal(error: Exception, limit_s: float, watch: Watch, near: str | None = None) -> QueryError:
+def _refusal(error: Exception, limit_s: float, watch: Watch, sql: str = "", near: str | None = None) -> QueryError:
+    """Our error for the driver's, without it as a cause: its words may be a row's, or a parameter's."""
+    if watch.struck is not None:
+        raise watch.struck
     code = getattr(error, "sqlite_errorcode", 0)
-    text = _words(error)
-    is_ended = watch.took_too_much or watch.is_over
-    if code == sqlite3.SQLITE_INTERRUPT and not is_ended and threading.current_thread() is threading.main_thread():
-        # The driver drops what is raised while SQLite asks us whether to go on: Ctrl-C, which is handled there.
-        raise KeyboardInterrupt
+    text = _words(error, sql)
     if watch.took_too_much or isinstance(error, MemoryError):
         return QueryError("the query takes too much memory or disk", hint="sort, group or join less at once")
     if code == sqlite3.SQLITE_INTERRUPT or (code == sqlite3.SQLITE_AUTH and watch.is_over):
         return too_long(limit_s)
+    if code == sqlite3.SQLITE_AUTH and not watch.has_denied:
+        return QueryError("a signal struck while the query was compiled", hint="nothing was read; ask again")
     if code == sqlite3.SQLITE_AUTH or "not authorized" in text or "prohibited" in text:
         return QueryError(
             f"the query is refused ({text})",
@@ -154,15 +154,18 @@ def _refusal(error: Exception, limit_s: float, watch: Watch, near: str | None = 
     )
 
 
-def _words(error: Exception) -> str:
-    """What SQLite says, without values: a path of JSON, or text that is no UTF-8, may come from a row."""
+def _words(error: Exception, sql: str) -> str:
+    """What SQLite says, without values: a path of JSON, what is matched, text that is no UTF-8."""
     text = str(error)
-    if isinstance(error, UnicodeError) or text.startswith(_WITH_VALUES):
+    # A column that the SQL does not name is a word of what is matched.
+    is_matched = text.startswith(_NO_COLUMN) and text.removeprefix(_NO_COLUMN).rpartition(".")[2] not in sql
+    if isinstance(error, UnicodeError) or text.startswith(_WITH_VALUES) or is_matched:
         return f"{type(error).__name__}: a value in the query is not of the form it should be"
     return text if len(text) <= _WORDS_CHARS_MAX else f"{text[:_WORDS_CHARS_MAX]}…"
 
 
-_WITH_VALUES = ("Could not decode", "JSON path error", "bad JSON path")
+_WITH_VALUES = ("Could not decode", "JSON path error", "bad JSON path", "fts5:", "unknown special query:")
+_NO_COLUMN = "no such column: "
 _WORDS_CHARS_MAX = 200
 
 

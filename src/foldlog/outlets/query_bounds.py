@@ -12,6 +12,7 @@ import sqlite3
 import stat
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 from foldlog.core.errors import QueryError
@@ -48,6 +49,8 @@ class Watch:
         self._weighed_at = 0.0
         self._taken_before = _taken_bytes()
         self.took_too_much = False
+        self.has_denied = False
+        self.struck: BaseException | None = None  # what a signal raised while the query ran
 
     @property
     def is_over(self) -> bool:
@@ -59,8 +62,23 @@ class Watch:
         if self.is_over:
             raise too_long(limit_s)
 
-    def __call__(self) -> int:
-        """Whether to end the query, as SQLite asks it between steps."""
+    def looks(self) -> Iterator[int]:
+        """Whether to end the query, each time SQLite asks between its steps.
+
+        A generator goes on inside its `try`, where what a signal raises is kept, to be raised when the query has
+        ended. What leaves a function that SQLite calls is lost, and only ends the query.
+        """
+        answer = 0
+        while True:
+            try:
+                yield answer
+                answer = self._look()
+            except GeneratorExit:
+                return
+            except BaseException as error:  # noqa: BLE001
+                self.struck, answer = error, 1
+
+    def _look(self) -> int:
         now = time.monotonic()
         if now - self._weighed_at > _WEIGH_EVERY_S:
             self._weighed_at = now
@@ -71,9 +89,9 @@ class Watch:
         """Whether a statement may do something; asked while it is compiled, which may take for ever as well."""
         if action == sqlite3.SQLITE_PRAGMA and first == "data_version" and second is None:
             return sqlite3.SQLITE_OK  # FTS5 asks it whether its index has changed
-        if action not in _ALLOWED or time.monotonic() > self._deadline:
-            return sqlite3.SQLITE_DENY
-        if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in _DENIED_FUNCTIONS:
+        is_denied = action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in _DENIED_FUNCTIONS
+        if is_denied or action not in _ALLOWED or time.monotonic() > self._deadline:
+            self.has_denied = True
             return sqlite3.SQLITE_DENY
         return sqlite3.SQLITE_OK
 
@@ -134,7 +152,9 @@ def bound(connection: sqlite3.Connection, watch: Watch) -> None:
     with contextlib.suppress(sqlite3.Error):  # and so does the search index, where there is one
         connection.execute(f"SELECT 1 FROM {search_tables.INDEX} LIMIT 0").close()
     connection.set_authorizer(watch.authorize)
-    connection.set_progress_handler(watch, _STEPS_PER_LOOK)
+    looks = watch.looks()
+    next(looks)  # into its `try`
+    connection.set_progress_handler(looks.__next__, _STEPS_PER_LOOK)
 
 
 # SQLite's own take the product of the lengths of their arguments, in one step.

@@ -78,6 +78,16 @@ def session_row(
     }
 
 
+def end_of_call(view: View, now: str) -> Row:
+    """What the call that led to a session is changed by when the session has ended."""
+    ending: Row = {"status": "ok", "ended_at": now}
+    if view.final_ref is not None:
+        ending |= {"status": "final", "final_ref": view.final_ref}
+    if view.session_row().get("status") == "error":
+        ending |= {"status": "error", "error": view.error}
+    return ending
+
+
 def call_to_child(call_id: int, now: str, edge_type: str, call_type: str, fields: Row) -> Row:
     """The call that leads to a child session, which is still to be named."""
     return {

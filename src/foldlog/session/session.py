@@ -120,8 +120,8 @@ class Session(Verbs):
             raise
 
     def _announce(self) -> None:
-        self._host.register(self)
         try:
+            self._host.register(self)
             self._host.checkpointed(self.id)
         except BaseException as error:
             # It is in the store with its tables, and nobody has this handle.
@@ -323,7 +323,10 @@ class Session(Verbs):
         The session stays as it is and can be opened again. When the tables cannot be written, the error is
         raised and the handle stays open, so that closing can be tried again.
         """
-        if self._recorder.is_closed or self._host.database.is_inherited:
+        if self._host.database.is_inherited:
+            return
+        if self._recorder.is_closed:
+            self.let_go()  # a signal may have kept it from its end
             return
         try:
             with self._recorder.hold() as recorder:
@@ -367,8 +370,12 @@ class Session(Verbs):
                 else:
                     self.mark_error(error)
             self._end_call_of_parent()
-        finally:
-            self.close()
+        except BaseException as second:
+            # Where a signal struck, it is what is told: what it left half done may keep us from closing.
+            with contextlib.suppress(*(() if isinstance(second, Exception) else (FoldlogError,))):
+                self.close()
+            raise
+        self.close()
 
     def _end_call_of_parent(self) -> None:
         """Tell the call that led here, where its session is open in this process and it still runs."""
@@ -379,12 +386,7 @@ class Session(Verbs):
         parent = self._host.live(origin["session_id"])
         if parent is None or parent.view.row("call", origin["call_id"]) is None:
             return
-        status = "final" if view.final_ref is not None else "ok"
-        ending: Row = {"status": status, "ended_at": self._now()}
-        if view.final_ref is not None:
-            ending["final_ref"] = view.final_ref
-        if view.session_row().get("status") == "error":
-            ending |= {"status": "error", "error": view.error}
+        ending = lineage.end_of_call(view, self._now())
         # Interrupted: a crash had cut it short, and the child was opened again and has now ended.
         parent.update_call(
             origin["call_id"], lambda row: ending if row.get("status") in ("running", "interrupted") else None

@@ -37,7 +37,7 @@ def told_of_damage(session_id: str | None) -> Iterator[None]:
         raise CorruptJournalError(
             f"{what} are damaged ({type(error).__name__})",
             hint="`foldlog verify STORE` says where; `foldlog repair STORE` makes the tables anew from the journal",
-        ) from error
+        ) from None  # its words may be a row's
 
 
 class StoredRows:

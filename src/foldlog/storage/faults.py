@@ -188,3 +188,8 @@ def translated(doing: str) -> Iterator[None]:
         # A server's own words quote values: not even as a cause.
         server = driver_error(error) if hasattr(getattr(error, "orig", None), "sqlstate") else None
         raise translate(error, doing) from server or error
+    except AssertionError as error:
+        # A signal raised where SQLAlchemy was giving a connection back, which then found itself half done.
+        if error.__context__ is None or isinstance(error.__context__, Exception):
+            raise
+        raise error.__context__ from None

@@ -9,6 +9,10 @@ It is an advisory lock (`flock`) on a small file, so the kernel opens it again w
 however that ends. A second file is where one stands in line: whoever waits long holds it, and whoever
 comes then waits behind. Threads of one process share one hold, by the lock of their `Database`
 (`foldlog.storage.sqlite`).
+
+A handle that is dropped without `close()` is closed outside of the gate, for a finaliser must not wait.
+No commit can race that: SQLite copies the log back at a close only where nobody else has the file open,
+under its own exclusive lock.
 """
 
 import contextlib

@@ -46,6 +46,9 @@ class Lease:
                 self.path.unlink()
         self.abandon()
 
+    def __del__(self) -> None:
+        self.abandon()  # of a handle that nobody has: a signal kept its opener from having it
+
     def abandon(self) -> None:
         """Close the descriptor and nothing else: what a forked child does with its parent's lease."""
         if self._descriptor is not None:
@@ -78,17 +81,17 @@ def acquire(folder: Path, session_id: str, holder: dict[str, Any]) -> Lease:
         make_folder(folder)
         while True:
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            held = Lease(path, descriptor)  # from here on it closes the descriptor, whatever strikes
             _check_own(path, descriptor)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 current = _read(descriptor)
-                os.close(descriptor)
+                held.abandon()
                 raise in_use(session_id, current) from None
             if _is_at(path, descriptor):
                 break
-            os.close(descriptor)  # its holder released it between our open and our lock
-        held = Lease(path, descriptor)
+            held.abandon()  # its holder released it between our open and our lock
         try:
             os.fchmod(descriptor, 0o600)
             os.ftruncate(descriptor, 0)
@@ -105,7 +108,6 @@ def _check_own(path: Path, descriptor: int) -> None:
     """What is written into the file must not be another file's content."""
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-        os.close(descriptor)
         raise StoreError(f"{path} is in the way: no file of its own", hint="remove it: leases are kept there")
 
 

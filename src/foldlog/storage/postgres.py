@@ -336,9 +336,7 @@ class PostgresDatabase(Database):
     def settle(self) -> None:
         """Nothing is to be settled: a server that comes back has settled what it has."""
         if not self.resume():
-            raise StoreError(
-                f"{self.name}: the server cannot be reached", hint="see that it runs, then try again"
-            )
+            raise StoreError(f"{self.name}: the server cannot be reached", hint="see that it runs, then try again")
 
     @property
     def file_mode(self) -> int:

@@ -108,8 +108,9 @@ class SqliteDatabase(Database):
         # Found out now, not at the first event. Root may write what its mode forbids; we do not.
         if not self.path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
             raise StoreError(f"{self.name} is read-only", hint="it can be read; to write, make the file writable")
-        with self._alive().begin():
-            pass
+        with self._alive().begin() as transaction:
+            wal.settle(self._alive())  # BEGIN alone succeeds where SQLite could open the file for reading only
+            transaction.rollback()
 
     def _alive(self) -> Connection:
         self.check_open()

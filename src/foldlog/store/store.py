@@ -174,8 +174,12 @@ class Store(Outlets):
         """
         session_id = check_session_id(id)
         session = Session.reopen(self, session_id, recover=recover, take_over=take_over)
-        if recover and parent_id(session_id) is None:
-            self._recover_below(session_id)
+        try:
+            if recover and parent_id(session_id) is None:
+                self._recover_below(session_id)
+        except BaseException:
+            session.let_go()  # nobody has this handle
+            raise
         return session
 
     def _recover_below(self, session_id: str) -> None:
