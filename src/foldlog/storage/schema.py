@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     LargeBinary,
     MetaData,
@@ -93,9 +94,11 @@ lists = Table(
     durable,
     Column("list_id", Integer, primary_key=True),
     Column("hash", LargeBinary, nullable=False),
-    Column("prefix_id", Integer, ForeignKey("lists.list_id")),
+    Column("prefix_id", Integer),
     Column("items", LargeBinary, nullable=False),
     UniqueConstraint("hash", name="uq_lists_hash"),
+    # A server would read the whole table for each list that goes; there nothing but a deletion takes lists away.
+    ForeignKeyConstraint(["prefix_id"], ["lists.list_id"]).ddl_if(dialect="sqlite"),
 )
 
 # Events that a repair found damaged or gone: a fold goes on without them. `position` is null where even the
