@@ -141,13 +141,25 @@ def read_joined(
 
 
 def read_below(connection: Connection, table: str, columns: str, session_id: str) -> list[tuple[Any, ...]]:
-    """Columns of a session's rows in a table and of all sessions below it, by session and place."""
-    order = "session_id, seq" if table == tree.name else "session_id"
+    """Columns of a session's row in a table and of all sessions below it, by session."""
     rows = connection.exec_driver_sql(
-        f"SELECT {columns} FROM {table} WHERE session_id = ? OR session_id > ? AND session_id < ? ORDER BY {order}",
-        (session_id, *range_below(session_id)),
+        f"SELECT {columns} FROM {table} WHERE {_BELOW} ORDER BY session_id", (session_id, *range_below(session_id))
     )
     return [tuple(row) for row in rows]
+
+
+_BELOW = "session_id = ? OR session_id > ? AND session_id < ?"
+
+
+def read_edges_below(connection: Connection, session_id: str) -> list[tuple[Any, ...]]:
+    """Of a session and all below it the edges, by session and place: session, call, child, status, type."""
+    words = sql_of(driver_of(connection))
+    rows = connection.exec_driver_sql(
+        f"SELECT session_id, call_id, child_session_id, status, edge_type, {words.EDGE_NAME} FROM {tree.name} "
+        f"WHERE {_BELOW} ORDER BY session_id, seq",
+        (session_id, *range_below(session_id)),
+    )
+    return [(found, words.id_of(call_id, name), *edge) for found, call_id, *edge, name in rows]
 
 
 def table_names() -> list[str]:
