@@ -42,7 +42,8 @@ class Deletion:
     """What `delete_session` deleted, or would; sessions from the top, bytes of events and values as JSON.
 
     `position`: of the event that records it, None for a dry run. `file_bytes_freed`: by how much the database
-    file became smaller; 0 on a server, which frees the space by itself (autovacuum). `notes`: what is left to do, in sentences; mostly nothing.
+    file became smaller; 0 on a server, which frees the space for new rows by itself (autovacuum). `notes`: what is
+    left to do, in sentences; mostly nothing.
     """
 
     sessions: tuple[str, ...]

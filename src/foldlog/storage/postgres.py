@@ -392,4 +392,4 @@ def _translate(
 ) -> tuple[str, Any]:
     # What SQLAlchemy compiled has psycopg's marks already; ours come as they are.
     is_compiled = context is not None and context.compiled is not None
-    return (statement if is_compiled or not parameters else translated_marks(statement)), parameters
+    return (statement if is_compiled or parameters is None else translated_marks(statement)), parameters
