@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("session_key", Integer, primary_key=True),
         sa.Column("id", Text, nullable=False),
         sa.UniqueConstraint("id", name="uq_streams_id"),
+        comment="foldlog 666f6c64",
     )
     op.create_table(
         "events",

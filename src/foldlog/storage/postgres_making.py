@@ -13,7 +13,8 @@ from foldlog.storage.faults import translated
 from foldlog.storage.postgres import PostgresDatabase, conninfo_of
 from foldlog.storage.postgres_driver import Server
 from foldlog.storage.postgres_lease import advisory_key
-from foldlog.storage.postgres_sql import MARK, columns, schema_statements
+from foldlog.storage.postgres_sql import columns, schema_statements
+from foldlog.storage.schema import MARK
 
 
 def parsed(url: str) -> URL:

@@ -13,7 +13,9 @@ from sqlalchemy import MetaData, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
 
+from foldlog.core.errors import StoreError
 from foldlog.storage.driver import Driver
+from foldlog.storage.postgres_driver import ServerError
 from foldlog.storage.postgres_sql import LEASES, columns, trigger_statements
 from foldlog.storage.postgres_views import POSTGRES_VIEWS
 from foldlog.storage.schema import durable, projection, search
@@ -49,6 +51,8 @@ _REFUSING: Final = {
     "events_refuse_truncate": ("BEFORE TRUNCATE ON", "FOR EACH STATEMENT EXECUTE FUNCTION"),
 }
 _PLANS_MAX: Final = 3
+# What cannot be dropped, for something else needs it.
+_NEEDED: Final = "2BP01"
 
 Kind = Literal["durable", "derived", "guard"]
 
@@ -216,7 +220,7 @@ def _keys(table: Table) -> Iterator[tuple[str, list[str]]]:
     for name, other in _expected_references(table):
         yield f"the foreign key of {table.name}.{name}", [f"{alter} FOREIGN KEY ({name}) REFERENCES {other} ({name})"]
     made: list[Any] = [CreateIndex(index) for index in table.indexes]
-    made += [AddConstraint(one) for one in table.constraints if isinstance(one, sa.UniqueConstraint)]
+    made += [AddConstraint(one, isolate_from_table=False) for one in table.constraints if isinstance(one, sa.UniqueConstraint)]
     for one in made:
         drop = f"DROP INDEX IF EXISTS {one.element.name}"
         yield f"the index {one.element.name}", [drop, str(one.compile(dialect=_DIALECT))]
@@ -254,28 +258,37 @@ def remake(connection: Driver) -> None:
 
     A table that is as it should be keeps its place, so that what others have built on it, views and rights, stays.
     """
-    wrong = [name for name in POSTGRES_VIEWS if not is_view_as_made(connection, name)]
     tables = [*projection.sorted_tables, *search.sorted_tables]
     bad = [table for table in tables if any(True for _ in table_faults(connection, table))]
-    if bad:
-        wrong = list(POSTGRES_VIEWS)
-    rights = _rights(connection, [*wrong, *(table.name for table in bad)])
-    for name in reversed(POSTGRES_VIEWS):
-        if name in wrong:
-            connection.execute(f"DROP VIEW IF EXISTS {name}")
+    is_all_asked = not bad and all(is_view_as_made(connection, name) for name in POSTGRES_VIEWS)
+    views = {} if is_all_asked else POSTGRES_VIEWS
+    rights = _rights(connection, [*views, *(table.name for table in bad)])
+    for name in reversed(views):
+        _drop(connection, "VIEW", name)
     for table in tables:
         if table in bad:
-            connection.execute(f"DROP TABLE IF EXISTS {table.name}")
+            _drop(connection, "TABLE", table.name)
             connection.execute(str(CreateTable(table).compile(dialect=_DIALECT)))
             for index in sorted(table.indexes, key=lambda index: str(index.name)):
                 connection.execute(str(CreateIndex(index).compile(dialect=_DIALECT)))
         else:
             connection.execute(f"DELETE FROM {table.name}")  # TRUNCATE would show readers nothing
-    for name, select in POSTGRES_VIEWS.items():
-        if name in wrong:
-            connection.execute(f"CREATE VIEW {name} AS {select.strip()}")
+    for name, select in views.items():
+        connection.execute(f"CREATE VIEW {name} AS {select.strip()}")
     for statement in rights:
         connection.execute(statement)
+
+
+def _drop(connection: Driver, kind: str, name: str) -> None:
+    try:
+        connection.execute(f"DROP {kind} IF EXISTS {name}")
+    except ServerError as error:
+        if error.sqlstate != _NEEDED:
+            raise
+        raise StoreError(
+            f"the {kind.lower()} {name} is to be made anew, and something that is not foldlog's was built on it",
+            hint="nothing was changed; drop what depends on it (a view of your own), try again, then make that anew",
+        ) from error
 
 
 def _rights(connection: Driver, names: list[str]) -> list[str]:

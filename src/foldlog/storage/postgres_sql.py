@@ -18,7 +18,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from foldlog.storage.postgres_driver import Server, number_of
 from foldlog.storage.postgres_views import POSTGRES_VIEWS
-from foldlog.storage.schema import APPLICATION_ID, REVISION, durable, projection, search
+from foldlog.storage.schema import MARK, REVISION, durable, projection, search
 
 NAME: Final = "postgresql"
 # A sequence gives no key twice.
@@ -27,8 +27,6 @@ NEW_STREAM_KEY: Final = "nextval(pg_get_serial_sequence('streams', 'session_key'
 BEGIN_APPEND: Final = "BEGIN; LOCK TABLE events IN ROW EXCLUSIVE MODE"
 DATA_BYTES: Final = "convert_to(data, 'UTF8')"
 IS_WHOLE_CHAIN: Final = "length(chain) = 32"
-# What says that tables of these names are a store's: a comment on the first of them.
-MARK: Final = f"foldlog {APPLICATION_ID:x}"
 
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 # Row ids that are names stand in the id columns as numbers below all ids: bit 62 is set, and the sign.

@@ -41,12 +41,16 @@ durable = MetaData()
 projection = MetaData()
 search = MetaData()
 
+# What tells a store's tables on a server from others of these names: a comment on the first of them.
+MARK: Final = f"foldlog {APPLICATION_ID:x}"
+
 streams = Table(
     "streams",
     durable,
     Column("session_key", Integer, primary_key=True),
     Column("id", Text, nullable=False),
     UniqueConstraint("id", name="uq_streams_id"),
+    comment=MARK,
 )
 
 events = Table(
