@@ -207,7 +207,7 @@ def test_a_reader_finds_no_store_where_there_is_none(url: str) -> None:
     assert content(url) == {"": []}
 
 
-def test_a_revision_that_is_none_is_refused(url: str, capsys: Callable[[], Any]) -> None:
+def test_a_revision_that_is_none_is_refused(url: str) -> None:
     fill(url)
     run(url, "UPDATE alembic_version SET version_num = 'a1b2c3'")
     before = content(url)
