@@ -1,5 +1,7 @@
 """Alembic's environment: on the connection of an upgrade, or for a developer on `-x store=PATH` or `-x store=URL`."""
 
+from typing import Any
+
 from alembic import context
 from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection
@@ -7,7 +9,7 @@ from sqlalchemy.engine import Connection
 from foldlog.storage.schema import durable
 
 
-def _is_of_engine(thing: object, kind: str, dialect: str) -> bool:
+def _is_of_engine(thing: Any, kind: str, dialect: str) -> bool:
     # A foreign key that files have and servers have not: Alembic does not look at `ddl_if`.
     return kind != "foreign_key_constraint" or dialect == "sqlite" or thing.parent.name != "lists"
 

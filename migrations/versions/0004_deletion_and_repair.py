@@ -11,7 +11,8 @@ depends_on = None
 Integer = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
 Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
-_REFUSE = """CREATE OR REPLACE FUNCTION events_refuse() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+_REFUSE = """CREATE OR REPLACE FUNCTION events_refuse() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
   IF TG_OP = 'DELETE' THEN
     IF EXISTS (SELECT 1 FROM streams WHERE session_key = OLD.session_key AND substr(id, 1, 9) = '.deleted/') THEN

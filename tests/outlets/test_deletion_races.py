@@ -11,7 +11,6 @@ import foldlog
 ROUNDS = 40
 
 
-
 def values() -> list[list[str]]:
     """What both refer to at the same time, and nobody else before: so it goes, unless it is just being referred to."""
     when = int(time.time() * 20)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import foldlog
-from damaged_stores import blot, change, make, pages_of, server_connection
+from damaged_stores import blot, change, make, pages_of
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """The schema on a server: migrated it is what is made, what is not as made is found, and what can be is mended."""
 
 import itertools
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +130,8 @@ FAULTS = [
         "the trigger events_refuse_change",
     ),
     (
-        "CREATE OR REPLACE TRIGGER events_refuse_change BEFORE DELETE OR UPDATE ON events FOR EACH ROW "
-        "WHEN (OLD.event_id > 2) EXECUTE FUNCTION events_refuse()",
+        ("CREATE OR REPLACE TRIGGER events_refuse_change BEFORE DELETE OR UPDATE ON events FOR EACH ROW "
+        "WHEN (OLD.event_id > 2) EXECUTE FUNCTION events_refuse()"),
         "the trigger events_refuse_change",
     ),
     ("DROP FUNCTION events_refuse CASCADE", "the trigger events_refuse_truncate"),
@@ -147,7 +146,7 @@ FAULTS = [
     ("DROP TABLE snapshots CASCADE", "the table snapshots does not have the columns"),
     ("ALTER TABLE turns DROP COLUMN ended_at CASCADE", "the table turns does not have the columns"),
     ("ALTER TABLE calls ALTER COLUMN data DROP NOT NULL", "the table calls does not have the columns"),
-    ("ALTER TABLE tree ALTER COLUMN session_id TYPE text COLLATE \"default\"", "the table tree does not have"),
+    ('ALTER TABLE tree ALTER COLUMN session_id TYPE text COLLATE "default"', "the table tree does not have"),
     ("TRUNCATE calls, turns, tree", "the table calls"),
 ]  # fmt: skip
 
@@ -175,7 +174,7 @@ def test_what_is_not_as_made_is_found_and_mended(url: str, statement: str, what:
     [
         "ALTER TABLE events ALTER COLUMN data DROP NOT NULL",
         "ALTER TABLE events ADD COLUMN more text",
-        "ALTER TABLE blobs ALTER COLUMN hash TYPE text COLLATE \"default\"",
+        'ALTER TABLE blobs ALTER COLUMN hash TYPE text COLLATE "default"',
     ],
 )  # fmt: skip
 def test_a_table_of_the_history_of_another_form_is_told(url: str, statement: str) -> None:
@@ -222,7 +221,10 @@ def views(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         postgres_schema,
         "POSTGRES_VIEWS",
-        {"tried": "SELECT session_id AS session, count(*) AS n FROM calls GROUP BY 1", "tried_on": "SELECT n FROM tried"},
+        {
+            "tried": "SELECT session_id AS session, count(*) AS n FROM calls GROUP BY 1",
+            "tried_on": "SELECT n FROM tried",
+        },
     )
 
 

@@ -38,7 +38,9 @@ def url(server: PostgresServer) -> Iterator[Urls]:
     for _ in range(2):  # any number of times
         server.execute(grant)
     yield url_of
-    server.execute(f"DROP SCHEMA {name} CASCADE", *(f"DROP ROLE {name}_{role}" for role in ("owner", "writer", "reader")))
+    server.execute(
+        f"DROP SCHEMA {name} CASCADE", *(f"DROP ROLE {name}_{role}" for role in ("owner", "writer", "reader"))
+    )
 
 
 def record(store: foldlog.Store, session_id: str) -> None:
@@ -158,7 +160,11 @@ def test_a_reader_writes_nothing(url: Urls) -> None:
 def test_the_owner_deletes_and_repairs_and_rights_stay(url: Urls, server: PostgresServer) -> None:
     with foldlog.open(url("owner")) as store:
         with store.database.write() as connection:
-            for statement in ("UPDATE events SET data = '{}'", "DELETE FROM events", "TRUNCATE events, streams CASCADE"):
+            for statement in (
+                "UPDATE events SET data = '{}'",
+                "DELETE FROM events",
+                "TRUNCATE events, streams CASCADE",
+            ):
                 with pytest.raises(sqlite3.DatabaseError, match="RestrictViolation"):
                     connection.execute(statement)
             connection.execute("DROP TABLE evals, turns CASCADE")  # views go along

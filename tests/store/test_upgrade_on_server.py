@@ -3,7 +3,6 @@
 import itertools
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -47,7 +46,9 @@ def run(url: str, *statements: str) -> None:
 def content(url: str) -> dict[str, Any]:
     """Everything in the schema: relations, and the rows of each table."""
     with server_connection(url) as server:
-        sql = "SELECT relname, relkind::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace ORDER BY 1"
+        sql = (
+            "SELECT relname, relkind::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace ORDER BY 1"
+        )
         found: dict[str, Any] = {"": server.execute(sql).fetchall()}
         for name, kind in found[""]:
             if kind == "r":
@@ -61,8 +62,10 @@ OLDER = (
     "DROP TABLE messages CASCADE",
     "DROP TABLE sessions CASCADE",
     "ALTER TABLE turns DROP COLUMN status CASCADE",
-    "CREATE OR REPLACE FUNCTION events_refuse() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS "
-    "'BEGIN RAISE EXCEPTION ''events is append-only'' USING ERRCODE = ''restrict_violation''; END'",
+    (
+        "CREATE OR REPLACE FUNCTION events_refuse() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS "
+        "'BEGIN RAISE EXCEPTION ''events is append-only'' USING ERRCODE = ''restrict_violation''; END'"
+    ),
     "UPDATE alembic_version SET version_num = '0003'",
 )
 

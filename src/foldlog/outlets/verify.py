@@ -2,8 +2,8 @@
 
 Reads everything it can and reports what it cannot, with positions; it raises nothing for damage. It
 changes nothing. Here is the order of things; the looking is done in `verify_file` (the file as SQLite
-sees it, the schema), `verify_server` (the schema on a server), `ledger` (digests, the chain, ids), `verify_tables` (folding, tables, documents),
-`verify_search`, `verify_blobs` and `verify_export`.
+sees it, the schema), `verify_server` (the schema on a server), `ledger` (digests, the chain, ids),
+`verify_tables` (folding, tables, documents), `verify_search`, `verify_blobs` and `verify_export`.
 """
 
 import sqlite3

@@ -16,7 +16,7 @@ from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
 from foldlog.core.errors import StoreError
 from foldlog.storage.driver import Driver
 from foldlog.storage.postgres_driver import ServerError
-from foldlog.storage.postgres_sql import LEASES, columns, trigger_statements
+from foldlog.storage.postgres_sql import LEASES, trigger_statements
 from foldlog.storage.postgres_views import POSTGRES_VIEWS
 from foldlog.storage.schema import durable, projection, search
 
@@ -98,7 +98,8 @@ def columns_of(connection: Driver, table: str) -> list[tuple[str, str, bool]]:
 
 def _expected_columns(table: Table) -> list[tuple[str, str, bool]]:
     return [
-        (column.name, _type_name(column.type.compile(dialect=_DIALECT)), not column.nullable) for column in table.columns
+        (column.name, _type_name(column.type.compile(dialect=_DIALECT)), not column.nullable)
+        for column in table.columns
     ]
 
 
@@ -220,7 +221,11 @@ def _keys(table: Table) -> Iterator[tuple[str, list[str]]]:
     for name, other in _expected_references(table):
         yield f"the foreign key of {table.name}.{name}", [f"{alter} FOREIGN KEY ({name}) REFERENCES {other} ({name})"]
     made: list[Any] = [CreateIndex(index) for index in table.indexes]
-    made += [AddConstraint(one, isolate_from_table=False) for one in table.constraints if isinstance(one, sa.UniqueConstraint)]
+    made += [
+        AddConstraint(one, isolate_from_table=False)
+        for one in table.constraints
+        if isinstance(one, sa.UniqueConstraint)
+    ]
     for one in made:
         drop = f"DROP INDEX IF EXISTS {one.element.name}"
         yield f"the index {one.element.name}", [drop, str(one.compile(dialect=_DIALECT))]
@@ -235,10 +240,12 @@ def is_view_as_made(connection: Driver, name: str) -> bool:
     The text that a server gives of a view depends on its version and on the search path; a plan does not.
     """
     select = POSTGRES_VIEWS[name]
-    if connection.execute("SELECT relkind::text FROM pg_class WHERE oid = to_regclass(?)", (name,)).fetchone() != ("v",):
+    if connection.execute("SELECT relkind::text FROM pg_class WHERE oid = to_regclass(?)", (name,)).fetchone() != (
+        "v",
+    ):
         return False
     described = connection.execute(f"SELECT * FROM ({select}) AS {name} LIMIT 0").description
-    if columns(connection, name) != [column.name for column in described]:
+    if [row[0] for row in columns_of(connection, name)] != [column.name for column in described]:
         return False
     for _ in range(_PLANS_MAX):  # new statistics may come in between the two
         if _plan(connection, f"SELECT * FROM {name}") == _plan(connection, f"SELECT * FROM ({select}) AS {name}"):

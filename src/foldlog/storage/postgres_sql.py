@@ -6,8 +6,8 @@ How a server is reached and written is in `foldlog.storage.postgres`, the SQL vi
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
 from contextlib import contextmanager
+from decimal import Decimal
 from functools import cache
 from typing import Any, Final
 
@@ -157,9 +157,7 @@ def _row(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_stored(table: Table, row: Mapping[str, Any]) -> Mapping[str, Any]:
     """A row as reading it back gives it."""
-    return {
-        name: number_of(value) if isinstance(value, Decimal) else value for name, value in _row(table, row).items()
-    }
+    return {name: number_of(value) if isinstance(value, Decimal) else value for name, value in _row(table, row).items()}
 
 
 def row_key(row_id: Any) -> Any:

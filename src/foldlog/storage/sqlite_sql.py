@@ -136,7 +136,7 @@ def as_stored(table: Table, row: Mapping[str, Any]) -> Mapping[str, Any]:  # noq
 
 @contextmanager
 def deleting(connection: sqlite3.Connection) -> Iterator[None]:
-    """Foreign keys off: SQLite would look through all lists for each that goes; what goes is overwritten in the file."""
+    """Foreign keys off: SQLite would look through all lists for each that goes. What goes is overwritten."""
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("PRAGMA secure_delete = ON")
     try:
