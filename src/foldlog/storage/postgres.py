@@ -53,7 +53,9 @@ _WRITER_SETTINGS: Final = (
     "SET client_connection_check_interval = '500ms'",
 )
 # What a reader asks between BEGIN and COMMIT is of one moment.
-_READER_SETTINGS: Final = "SET default_transaction_read_only = on; SET default_transaction_isolation = 'repeatable read'"
+_READER_SETTINGS: Final = (
+    "SET default_transaction_read_only = on; SET default_transaction_isolation = 'repeatable read'"
+)
 _WRITERS: Final = (
     "SELECT DISTINCT virtualtransaction FROM pg_locks "
     "WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted "
