@@ -38,9 +38,10 @@ def forget_messages(connection: Driver, session_id: str) -> None:
 
 def forget_edges(connection: Driver, session_id: str, call_ids: Iterable[Any]) -> None:
     """Delete edges whose calls no longer lead to a child."""
+    key_of_row = sql_of(connection).row_key
     connection.executemany(
         f"DELETE FROM {tree.name} WHERE session_id = ? AND call_id = ?",
-        [(session_id, call_id) for call_id in call_ids],
+        [(session_id, key_of_row(call_id)) for call_id in call_ids],
     )
 
 
@@ -141,9 +142,10 @@ def read_joined(
 
 
 def read_below(connection: Connection, table: str, columns: str, session_id: str) -> list[tuple[Any, ...]]:
-    """Columns of a session's row in a table and of all sessions below it, by session."""
+    """Columns of a session's rows in a table and of all sessions below it, by session and place."""
+    order = "session_id, seq" if table == tree.name else "session_id"
     rows = connection.exec_driver_sql(
-        f"SELECT {columns} FROM {table} WHERE {_BELOW} ORDER BY session_id", (session_id, *range_below(session_id))
+        f"SELECT {columns} FROM {table} WHERE {_BELOW} ORDER BY {order}", (session_id, *range_below(session_id))
     )
     return [tuple(row) for row in rows]
 
