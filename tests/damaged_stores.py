@@ -1,6 +1,7 @@
 """Stores to damage, and everything the public API says of one, to be compared before and after."""
 
 import random
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from foldlog.storage.schema import TRIGGERS
 PAGE_BYTES = 4096
 
 
-def make(path: Path, *, turns: int = 30) -> None:
+def make(path: Path | str, *, turns: int = 30) -> None:
     """Two sessions and a child, with blobs that share pieces, in one file of some dozen pages."""
     with foldlog.open(path, config=foldlog.Config(durability="normal")) as store:
         with store.start_session(id="demo") as session:
@@ -32,9 +33,18 @@ def make(path: Path, *, turns: int = 30) -> None:
                 other.add_event("note", number=number)
 
 
-def change(path: Path, *statements: str) -> None:
-    """Change rows behind the library's back, with its triggers in place again afterwards."""
-    connection = sqlite3.connect(path)
+def change(place: Path | str, *statements: str) -> None:
+    """Change rows behind the library's back, with its triggers in place again afterwards.
+
+    In SQLite's words, on a server too: `x'00'` and `zeroblob(32)` are its bytes.
+    """
+    if isinstance(place, str):
+        with server_connection(place) as server:
+            server.execute("SET session_replication_role = replica")  # no triggers, no foreign keys
+            for statement in map(_for_server, statements):
+                assert server.execute(statement).rowcount > 0, statement
+        return
+    connection = sqlite3.connect(place)
     for name in TRIGGERS:
         connection.execute(f"DROP TRIGGER {name}")
     for statement in statements:
@@ -44,6 +54,18 @@ def change(path: Path, *statements: str) -> None:
     connection.commit()
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
+
+
+def server_connection(url: str) -> Any:
+    """A connection to a store on a server as its superuser, by the driver alone."""
+    import psycopg  # noqa: PLC0415
+
+    return psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True)
+
+
+def _for_server(statement: str) -> str:
+    statement = re.sub(r"zeroblob\((\d+)\)", lambda found: f"x'{'00' * int(found[1])}'", statement)
+    return re.sub(r"\bx'([0-9a-f]*)'", r"'\\x\1'::bytea", statement)
 
 
 def values(path: Path) -> dict[str, Callable[[], Any]]:

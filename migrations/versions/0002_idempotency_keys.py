@@ -8,15 +8,18 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
-    op.add_column("events", sa.Column("idempotency_key", sa.Text))
+    op.add_column("events", sa.Column("idempotency_key", Text))
     op.create_index(
         "ix_events_idempotency_key",
         "events",
         ["session_key", "idempotency_key"],
         unique=True,
         sqlite_where=sa.text("idempotency_key IS NOT NULL"),
+        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
     )
 
 

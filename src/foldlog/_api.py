@@ -41,7 +41,7 @@ from foldlog.core.secret_text import scrub_secrets
 from foldlog.core.view import View
 from foldlog.session.config import Config
 from foldlog.session.session import Session
-from foldlog.store.paths import checked_path, path_of
+from foldlog.store.paths import checked_path, path_of, place_of
 from foldlog.store.store import Store, open
 
 if TYPE_CHECKING:
@@ -130,6 +130,11 @@ def salvage(
     >>> foldlog.salvage(folder / "damaged.db", folder / "saved.db").lost
     []
     """
+    if isinstance(place_of(path), str):
+        raise StoreError(
+            "what can be read is saved of a file; a server's files are not foldlog's to read",
+            hint="Store.repair() sets damaged events apart; for damaged pages restore a backup of the server's",
+        )
     from foldlog.outlets import salvage as outlet  # noqa: PLC0415  (rarely asked for)
 
     return outlet.salvage(path_of(path), checked_path(new), config=config or Config(), progress=progress)

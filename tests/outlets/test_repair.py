@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import foldlog
-from damaged_stores import blot, change, make, pages_of
+from damaged_stores import blot, change, make, pages_of, server_connection
 
 UNDECODABLE = "UPDATE events SET data = '{' WHERE session_key = 1 AND event_id = {}"
 # In the store made below: message 2 of turn 2.
@@ -19,17 +19,17 @@ AT = 8
 
 
 @pytest.fixture
-def damaged(path: Path) -> Path:
+def damaged(path: Path | str) -> Path | str:
     make(path)
     return path
 
 
-def events(path: Path, session_id: str | None = None) -> dict[tuple[str, int], dict[str, Any]]:
+def events(path: Path | str, session_id: str | None = None) -> dict[tuple[str, int], dict[str, Any]]:
     with foldlog.open(path, read_only=True) as store:
         return {(event.session_id, event["id"]): dict(event) for event in store.events(session_id)}
 
 
-def test_a_whole_store_stays_as_it_is(damaged: Path) -> None:
+def test_a_whole_store_stays_as_it_is(damaged: Path | str) -> None:
     before = events(damaged)
     with foldlog.open(damaged) as store:
         repairs = store.repair()
@@ -43,14 +43,12 @@ def test_a_whole_store_stays_as_it_is(damaged: Path) -> None:
     [
         (f"UPDATE events SET data = '{{' WHERE session_key = 1 AND event_id = {AT}", "not what was written"),
         (f"UPDATE events SET data = replace(data, 'question', 'answer') WHERE event_id = {AT}", "not what was written"),
-        (f"UPDATE events SET data = CAST(x'ff00' AS TEXT) WHERE session_key = 1 AND event_id = {AT}", "type"),
         (f"UPDATE events SET type = 'note' WHERE session_key = 1 AND event_id = {AT}", "chain"),
         (f"UPDATE events SET chain = zeroblob(32) WHERE session_key = 1 AND event_id = {AT}", "chain"),
-        (f"UPDATE events SET chain = 'x' WHERE session_key = 1 AND event_id = {AT}", "type"),
         (f"DELETE FROM events WHERE session_key = 1 AND event_id = {AT}", "missing"),
     ],
 )
-def test_one_damaged_event_is_set_apart_and_nothing_else(damaged: Path, statement: str, what: str) -> None:
+def test_one_damaged_event_is_set_apart_and_nothing_else(damaged: Path | str, statement: str, what: str) -> None:
     before = events(damaged)
     change(damaged, statement)
     with foldlog.open(damaged) as store:
@@ -76,7 +74,14 @@ def test_one_damaged_event_is_set_apart_and_nothing_else(damaged: Path, statemen
     assert ("demo", AT) not in after
 
 
-def test_what_depends_on_a_damaged_event_is_set_apart_too(damaged: Path) -> None:
+@pytest.mark.sqlite("a server's columns hold nothing of another type")
+@pytest.mark.parametrize("change_to", ["data = CAST(x'ff00' AS TEXT)", "chain = 'x'"])
+def test_a_column_of_another_type_is_set_apart(damaged: Path, change_to: str) -> None:
+    statement = f"UPDATE events SET {change_to} WHERE session_key = 1 AND event_id = {AT}"
+    test_one_damaged_event_is_set_apart_and_nothing_else(damaged, statement, "type")
+
+
+def test_what_depends_on_a_damaged_event_is_set_apart_too(damaged: Path | str, tmp_path: Path) -> None:
     change(damaged, "DELETE FROM events WHERE session_key = 1 AND event_id = 7")  # turn 2 starts
     with foldlog.open(damaged) as store:
         repairs = store.repair()
@@ -85,11 +90,11 @@ def test_what_depends_on_a_damaged_event_is_set_apart_too(damaged: Path) -> None
         assert sorted(found) == [7, 8, 9, 10, 11]
         assert "has no turn 2" in found[8]
         assert list(store.view("demo").turns)[:2] == [1, 3]
-        store.export(damaged.parent / "files")
-        assert store.verify(exported=damaged.parent / "files").ok
+        store.export(tmp_path / "files")
+        assert store.verify(exported=tmp_path / "files").ok
 
 
-def test_a_session_without_its_first_event_still_reads(damaged: Path) -> None:
+def test_a_session_without_its_first_event_still_reads(damaged: Path | str) -> None:
     change(damaged, "UPDATE events SET data = '[]' WHERE session_key = 1 AND event_id = 1")
     with foldlog.open(damaged) as store:
         repairs = store.repair()
@@ -100,7 +105,7 @@ def test_a_session_without_its_first_event_still_reads(damaged: Path) -> None:
         assert store.verify().ok
 
 
-def test_the_last_event_damaged_its_id_is_not_given_again(damaged: Path) -> None:
+def test_the_last_event_damaged_its_id_is_not_given_again(damaged: Path | str) -> None:
     last = max(event_id for name, event_id in events(damaged) if name == "other")
     change(damaged, f"UPDATE events SET data = '{{', at = 'z' WHERE session_key = 3 AND event_id = {last}")
     with foldlog.open(damaged) as store:
@@ -111,7 +116,7 @@ def test_the_last_event_damaged_its_id_is_not_given_again(damaged: Path) -> None
         assert store.usage("other")["status"] == "unknown"
 
 
-def test_the_last_event_gone_is_known_by_the_tables(damaged: Path) -> None:
+def test_the_last_event_gone_is_known_by_the_tables(damaged: Path | str) -> None:
     last = max(event_id for name, event_id in events(damaged) if name == "other")
     change(damaged, f"DELETE FROM events WHERE session_key = 3 AND event_id = {last}")
     with foldlog.open(damaged) as store:
@@ -123,6 +128,7 @@ def test_the_last_event_gone_is_known_by_the_tables(damaged: Path) -> None:
         assert store.verify().ok
 
 
+@pytest.mark.sqlite("text that is no UTF-8")
 def test_before_a_repair_readers_say_where_it_is(damaged: Path) -> None:
     change(damaged, "UPDATE events SET data = CAST(x'ff00' AS TEXT) WHERE session_key = 1 AND event_id = 8")
     with foldlog.open(damaged, read_only=True) as store:
@@ -133,6 +139,7 @@ def test_before_a_repair_readers_say_where_it_is(damaged: Path) -> None:
         assert len(list(store.events(after=8))) > 100
 
 
+@pytest.mark.sqlite("its schema is held to SQLite's words; a server's in test_postgres_schema")
 def test_tables_views_indexes_and_triggers_are_made_anew(damaged: Path) -> None:
     change(
         damaged, "UPDATE calls SET usd = 9", "DELETE FROM tree", "UPDATE messages SET session_id = 'nobody' || rowid"
@@ -154,14 +161,18 @@ def test_tables_views_indexes_and_triggers_are_made_anew(damaged: Path) -> None:
         assert list(store.query("SELECT x FROM mine")) == [{"x": 1}]
 
 
-def test_a_table_that_is_gone_is_made_anew(damaged: Path) -> None:
-    sqlite3.connect(damaged).execute("DROP TABLE snapshots").connection.close()
+def test_a_table_that_is_gone_is_made_anew(damaged: Path | str) -> None:
+    if isinstance(damaged, Path):
+        sqlite3.connect(damaged).execute("DROP TABLE snapshots").connection.close()
+    else:
+        with server_connection(damaged) as server:
+            server.execute("DROP TABLE snapshots CASCADE")
     with foldlog.open(damaged) as store:
         assert any("the table snapshots" in problem.what for problem in store.verify().problems)
         assert store.repair().ok
 
 
-def test_a_name_that_is_gone_or_wrong_comes_back_from_the_first_event(damaged: Path) -> None:
+def test_a_name_that_is_gone_or_wrong_comes_back_from_the_first_event(damaged: Path | str) -> None:
     before = events(damaged)
     change(damaged, "DELETE FROM streams WHERE session_key = 3", "UPDATE streams SET id = 'demp' WHERE session_key = 1")
     with foldlog.open(damaged) as store:
@@ -172,7 +183,7 @@ def test_a_name_that_is_gone_or_wrong_comes_back_from_the_first_event(damaged: P
     assert events(damaged) == before
 
 
-def test_a_note_that_is_damage_itself_is_taken_back(damaged: Path) -> None:
+def test_a_note_that_is_damage_itself_is_taken_back(damaged: Path | str) -> None:
     before = events(damaged)
     change(damaged, "INSERT INTO quarantine VALUES (1, 8, NULL, '', ''), (1, 9999, NULL, '', '')")
     with foldlog.open(damaged) as store:
@@ -194,7 +205,7 @@ with foldlog.open(sys.argv[1]) as store:
 
 
 @contextlib.contextmanager
-def held_elsewhere(path: Path) -> Iterator[None]:
+def held_elsewhere(path: Path | str) -> Iterator[None]:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -206,7 +217,7 @@ def held_elsewhere(path: Path) -> Iterator[None]:
         holder.communicate("\n", timeout=60)
 
 
-def test_a_session_that_is_written_is_not_repaired(damaged: Path) -> None:
+def test_a_session_that_is_written_is_not_repaired(damaged: Path | str) -> None:
     with held_elsewhere(damaged):
         with foldlog.open(damaged) as store:
             assert store.repair().ok  # nothing of it must change
@@ -219,6 +230,7 @@ def test_a_session_that_is_written_is_not_repaired(damaged: Path) -> None:
         assert store.repair().ok
 
 
+@pytest.mark.sqlite("pages are damaged")
 def test_a_damaged_file_is_refused_and_saved_into_a_new_one(damaged: Path, tmp_path: Path) -> None:
     before = events(damaged)
     page = pages_of(damaged, "events")[5]
@@ -247,6 +259,7 @@ def test_a_damaged_file_is_refused_and_saved_into_a_new_one(damaged: Path, tmp_p
 
 
 @pytest.mark.parametrize("table", ["events", "streams", "blobs", "parts", "sessions", "sqlite_autoindex_events_1"])
+@pytest.mark.sqlite("pages are damaged")
 def test_any_first_page_gone_is_told_and_the_rest_saved(damaged: Path, tmp_path: Path, table: str) -> None:
     before = events(damaged)
     blot(damaged, pages_of(damaged, table)[0], b"\xff")
@@ -260,6 +273,7 @@ def test_any_first_page_gone_is_told_and_the_rest_saved(damaged: Path, tmp_path:
         assert repairs.set_apart == []
 
 
+@pytest.mark.sqlite("the header of a file")
 def test_a_header_that_says_something_else_is_no_hindrance(damaged: Path, tmp_path: Path) -> None:
     before = events(damaged)
     connection = sqlite3.connect(damaged)
@@ -272,6 +286,7 @@ def test_a_header_that_says_something_else_is_no_hindrance(damaged: Path, tmp_pa
 
 
 @pytest.mark.parametrize("bad", ["schema", "header", "text", "other"])
+@pytest.mark.sqlite("a file is saved")
 def test_what_cannot_be_saved_is_said(damaged: Path, tmp_path: Path, bad: str) -> None:
     if bad == "schema":
         data = bytearray(damaged.read_bytes())
@@ -290,7 +305,13 @@ def test_what_cannot_be_saved_is_said(damaged: Path, tmp_path: Path, bad: str) -
     assert not (tmp_path / "saved.db").exists()
 
 
-def test_progress_is_told(damaged: Path) -> None:
+def test_a_server_has_no_file_to_save_anything_of(tmp_path: Path) -> None:
+    with pytest.raises(foldlog.StoreError, match="a server's files are not foldlog's to read"):
+        foldlog.salvage("postgresql+psycopg://nobody@nowhere/none", tmp_path / "saved.db")
+    assert not (tmp_path / "saved.db").exists()
+
+
+def test_progress_is_told(damaged: Path | str) -> None:
     seen: list[tuple[int, int]] = []
     with foldlog.open(damaged) as store:
         store.repair(progress=lambda done, total: seen.append((done, total)))
@@ -299,11 +320,12 @@ def test_progress_is_told(damaged: Path) -> None:
     assert seen[-1][0] == seen[-1][1]
 
 
-def test_a_read_only_store_is_not_repaired(damaged: Path) -> None:
+def test_a_read_only_store_is_not_repaired(damaged: Path | str) -> None:
     with foldlog.open(damaged, read_only=True) as store, pytest.raises(foldlog.StoreError, match="read-only"):
         store.repair()
 
 
+@pytest.mark.sqlite("a file is saved")
 def test_deletions_stay_deletions(damaged: Path, tmp_path: Path) -> None:
     with foldlog.open(damaged) as store:
         store.delete_session("other")
@@ -319,6 +341,7 @@ def test_deletions_stay_deletions(damaged: Path, tmp_path: Path) -> None:
             assert foldlog.doctor(path).ok
 
 
+@pytest.mark.sqlite("a file is saved")
 def test_salvage_goes_past_keys_that_are_no_numbers(damaged: Path, tmp_path: Path) -> None:
     before = events(damaged, "other")
     change(damaged, "UPDATE events SET session_key = 'x' WHERE position = (SELECT max(position) - 1 FROM events)")

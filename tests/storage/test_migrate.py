@@ -21,6 +21,8 @@ from foldlog.storage.schema import APPLICATION_ID, REVISION, SCHEMA_NUMBER, dura
 from foldlog.storage.sql_views import SQL_VIEWS
 from foldlog.storage.sqlite import SqliteDatabase as Database
 
+pytestmark = pytest.mark.sqlite("files as SQLite has them; a server's schema is in test_postgres_schema")
+
 
 def config() -> Config:
     found = Config()

@@ -10,7 +10,7 @@ from foldlog.core.codec import encode
 from foldlog.core.errors import UnknownSessionError
 from foldlog.core.parts import split
 from foldlog.core.refs import Ref, hash_name
-from foldlog.storage import blob_check, blobs, journal, removal
+from foldlog.storage import blob_check, blobs, journal, removal, sqlite_sql
 from foldlog.storage.driver import driver_of
 from foldlog.storage.sqlite import SqliteDatabase as Database
 
@@ -146,9 +146,9 @@ def test_space_that_cannot_be_had_is_said(database: Database) -> None:
     other = sqlite3.connect(database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with database.write() as connection:
-        before = removal.file_bytes(connection)
-        assert "database is locked" in str(removal.give_back_space(connection))
+        before = sqlite_sql.stored_bytes(connection)
+        assert "database is locked" in str(sqlite_sql.give_back_space(connection))
         other.execute("ROLLBACK")
-        assert removal.give_back_space(connection) is None
-        assert removal.file_bytes(connection) < before
+        assert sqlite_sql.give_back_space(connection) is None
+        assert sqlite_sql.stored_bytes(connection) < before
     other.close()

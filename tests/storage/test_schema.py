@@ -9,6 +9,8 @@ from foldlog.storage import schema
 from foldlog.storage.sql_views import SQL_VIEWS
 from foldlog.storage.sqlite import SqliteDatabase as Database
 
+pytestmark = pytest.mark.sqlite("the schema in SQLite's words; a server's is in test_postgres_schema")
+
 
 @pytest.fixture
 def rows(database: Database) -> Any:

@@ -16,6 +16,8 @@ from foldlog.core.codec import encode
 from foldlog.storage import migrate, schema
 from old_stores import alembic_config, first_schema, migrated
 
+pytestmark = pytest.mark.sqlite("files of older versions; a server's are in test_upgrade_on_server")
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -27,8 +27,8 @@ from foldlog.core.ids import check_session_id
 from foldlog.core.limits import REASON_CHARS_MAX
 from foldlog.storage import journal, lease, removal
 from foldlog.storage.database import Database
-from foldlog.storage.driver import Driver, driver_of
-from foldlog.storage.faults import is_uncertain, translate
+from foldlog.storage.driver import Driver, driver_of, sql_of
+from foldlog.storage.faults import is_uncertain, translate, unanswered
 from foldlog.storage.schema import DELETED_PREFIX, STORE_STREAM
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class Deletion:
     """What `delete_session` deleted, or would; sessions from the top, bytes of events and values as JSON.
 
     `position`: of the event that records it, None for a dry run. `file_bytes_freed`: by how much the database
-    file became smaller. `notes`: what is left to do, in sentences; mostly nothing.
+    file became smaller; 0 on a server, which frees the space for new rows by itself (autovacuum). `notes`: what is
+    left to do, in sentences; mostly nothing.
     """
 
     sessions: tuple[str, ...]
@@ -77,13 +78,14 @@ def delete(
     # Held to the end: until then nobody begins a session of this id, whose files could be taken for the old ones.
     top = database.acquire(session_id, holder)
     try:
-        with database.write() as connection, _told(session_id), _unchecked(connection):
-            bytes_before = removal.file_bytes(connection)
+        with database.write() as connection, _told(session_id), sql_of(connection).deleting(connection):
+            bytes_before = sql_of(connection).stored_bytes(connection)
             deletion = _carry_out(store, connection, session_id, reason, despite_descendants, holder)
         deletion = _remove_files(store, deletion)
         with database.write() as connection:
-            note = removal.give_back_space(connection)
-            freed = bytes_before - removal.file_bytes(connection) if note is None else 0
+            words = sql_of(connection)
+            note = words.give_back_space(connection)
+            freed = bytes_before - words.stored_bytes(connection) if note is None else 0
     finally:
         top.release()
     notes = deletion.notes if note is None else (*deletion.notes, note)
@@ -108,22 +110,10 @@ def _told(session_id: str) -> Iterator[None]:
     except sqlite3.Error as error:
         if is_uncertain(error):
             raise CommitUncertainError(
-                f"{what}: the disk failed during the commit",
-                hint="it is deleted whole or not at all: see whether it is there, once the disk is well",
+                f"{what}: {unanswered(error)}",
+                hint="it is deleted whole or not at all: see whether it is there, once all is well again",
             ) from error
         raise translate(error, what) from error
-
-
-@contextmanager
-def _unchecked(connection: Driver) -> Iterator[None]:
-    """Foreign keys off, as `removal.remove` asks for; and what is deleted is overwritten in the file."""
-    connection.execute("PRAGMA foreign_keys = OFF")
-    connection.execute("PRAGMA secure_delete = ON")
-    try:
-        yield
-    finally:
-        connection.execute("PRAGMA secure_delete = OFF")
-        connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _carry_out(
@@ -136,6 +126,7 @@ def _carry_out(
 ) -> Deletion:
     connection.execute("BEGIN IMMEDIATE")
     try:
+        sql_of(connection).hold_all(connection)
         doomed = _find(connection, session_id, despite_descendants)
         # Nobody can commit now. Who opens one of them from here on finds it gone at the first write.
         for one in doomed.session_ids[1:]:
@@ -255,9 +246,10 @@ def check(database: Database) -> Iterator[tuple[int | None, str]]:
     with closing(database.new_reader()) as connection:
         connection.execute("BEGIN")  # both of one moment
         yield from _check_store_stream(connection, recorded)
-        sql = "SELECT id, session_key, (SELECT count(*) FROM events WHERE session_key IN (k, -k)) FROM "
-        sql += (
-            "(SELECT id, session_key, abs(session_key) AS k FROM streams WHERE substr(id, 1, 9) = ? OR session_key < 0)"
+        sql = (
+            "SELECT id, session_key, (SELECT count(*) FROM events "
+            "WHERE events.session_key IN (streams.session_key, -streams.session_key)) "
+            "FROM streams WHERE substr(id, 1, 9) = ? OR session_key < 0"
         )
         left = {}
         for stream_id, key, event_count in connection.execute(sql, (DELETED_PREFIX,)):

@@ -80,3 +80,4 @@ def plural(count: int, word: str) -> str:
 REPAIR = "restore a backup, or go on without it: `foldlog repair STORE`"
 SAVE = "restore a backup, or save what can be read: `foldlog repair STORE --into NEW`"
 REBUILD = "the journal is whole; `foldlog repair STORE` makes the tables anew from it"
+RESTORE = "restore a backup of the server's"

@@ -7,6 +7,7 @@ that is in `foldlog.storage.quarantine` and `foldlog.session.replaying`.
 """
 
 import contextlib
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -24,7 +25,7 @@ from foldlog.outlets.verify_file import check_file, is_of_index, wrong_triggers
 from foldlog.outlets.verify_tables import UNFOLDABLE, Folding
 from foldlog.session.replaying import collector_resting
 from foldlog.storage import lease, quarantine, tables
-from foldlog.storage.driver import Driver, driver_of
+from foldlog.storage.driver import Driver, driver_of, sql_of
 from foldlog.storage.faults import DRIVER_ERRORS, translated
 from foldlog.storage.quarantine import Note
 from foldlog.storage.rows_left import lenient
@@ -195,13 +196,18 @@ def _carry_out(store: "Store", plan: _Plan, saw: Progress) -> Repairs:
     repairs = Repairs()
     with translated(f"repairing {store.database.name}"), store.database.transaction() as connection:
         driver = driver_of(connection)
-        repairs.changes += _mend_schema(driver)
+        sql_of(driver).hold_all(driver)
+        if isinstance(driver, sqlite3.Connection):
+            repairs.changes += _mend_file(driver)
         for key, session_id in plan.names.items():
             driver.execute(
-                "INSERT INTO streams (session_key, id) VALUES (?, ?) ON CONFLICT (session_key) DO UPDATE SET id = ?2",
+                "INSERT INTO streams (session_key, id) VALUES (?, ?) "
+                "ON CONFLICT (session_key) DO UPDATE SET id = excluded.id",
                 (key, session_id),
             )
             repairs.changes.append(f"session {session_id!r} has its name again")
+        if not isinstance(driver, sqlite3.Connection):  # after the names: its foreign keys need them
+            repairs.changes += _mend_server(driver)
         for key, event_id in plan.wrong_notes:
             quarantine.remove(driver, key, event_id)
             repairs.changes.append(f"session {plan.ids[key]!r}: event {event_id} is no longer set apart")
@@ -215,7 +221,14 @@ def _carry_out(store: "Store", plan: _Plan, saw: Progress) -> Repairs:
     return repairs
 
 
-def _mend_schema(driver: Driver) -> list[str]:
+def _mend_server(driver: Driver) -> list[str]:
+    """Put triggers, keys and indexes of the history back."""
+    from foldlog.storage import postgres_schema  # noqa: PLC0415  (its driver is an extra)
+
+    return postgres_schema.mend(driver)
+
+
+def _mend_file(driver: Driver) -> list[str]:
     """Put triggers back and make the indexes anew."""
     stored = {
         (kind, name): sql for kind, name, sql in driver.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()

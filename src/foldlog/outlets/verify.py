@@ -2,11 +2,13 @@
 
 Reads everything it can and reports what it cannot, with positions; it raises nothing for damage. It
 changes nothing. Here is the order of things; the looking is done in `verify_file` (the file as SQLite
-sees it, the schema), `ledger` (digests, the chain, ids), `verify_tables` (folding, tables, documents),
-`verify_search`, `verify_blobs` and `verify_export`.
+sees it, the schema), `verify_server` (the schema on a server), `ledger` (digests, the chain, ids),
+`verify_tables` (folding, tables, documents), `verify_search`, `verify_blobs` and `verify_export`.
 """
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ from foldlog.core.errors import FoldlogError
 from foldlog.core.fold import Event
 from foldlog.outlets import deletion
 from foldlog.outlets.export import refs_in
-from foldlog.outlets.findings import REBUILD, REPAIR, SAVE, Problem, Report, SetApart
+from foldlog.outlets.findings import REBUILD, REPAIR, RESTORE, SAVE, Problem, Report, SetApart
 from foldlog.outlets.ledger import COLUMNS, Journal, Ledger, read_journal
 from foldlog.outlets.verify_blobs import Blobs
 from foldlog.outlets.verify_export import check_exported, nothing_exported
@@ -53,7 +55,17 @@ def verify(
         connection.close()
     if exported is not None and must_be_exported and report.session_count and not report.exported_count:
         report.problems.append(nothing_exported(exported))
+    if store.database.path is None:  # there is no file to save anything from
+        report.problems = [replace(one, hint=RESTORE) if one.hint == SAVE else one for one in report.problems]
     return report
+
+
+def _check_schema(connection: Driver) -> Iterator[Problem]:
+    if isinstance(connection, sqlite3.Connection):
+        return check_schema(connection)
+    from foldlog.outlets import verify_server  # noqa: PLC0415  (its driver is an extra)
+
+    return verify_server.check_schema(connection)
 
 
 class _Verification:
@@ -73,7 +85,7 @@ class _Verification:
         report.problems += check_file(self._connection, deep=self._deep)
         missing = self._missing_tables()
         if missing:
-            report.problems += check_schema(self._connection)
+            report.problems += _check_schema(self._connection)
             report.problems += [Problem(None, None, f"the table {name} cannot be read", SAVE) for name in missing]
             return report
         # Before the events: what is there now has its event, too.
@@ -98,7 +110,7 @@ class _Verification:
         report.problems += self._deletion_problems()
         if self._deep:
             report.problems += self._search_problems(lambda: check_strays(self._store.database))
-        report.problems += check_schema(self._connection)
+        report.problems += _check_schema(self._connection)
         if exported is not None:
             check_exported(self._store, exported, report)
         self._progress(self._total, self._total)

@@ -45,10 +45,8 @@ def _one_line(text: object) -> str:
     return "; ".join(str(text).splitlines())
 
 
-def check_schema(connection: Driver) -> Iterator[Problem]:
+def check_schema(connection: sqlite3.Connection) -> Iterator[Problem]:
     """What differs between the file's schema and ours; an application may have added to it."""
-    if not isinstance(connection, sqlite3.Connection):
-        return
     try:
         yield from _check_schema(connection)
     except (*DRIVER_ERRORS, MemoryError) as error:

@@ -5,7 +5,7 @@ with the fold as of the event they stand at, so a writer at work changes nothing
 chain are `foldlog.outlets.ledger`'s.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from foldlog.core.documents import Node, final_document, node_of, tree_document, usage_document
@@ -20,9 +20,10 @@ from foldlog.session.events import event_of
 from foldlog.session.replaying import begin_without, end_without
 from foldlog.storage import tables
 from foldlog.storage.damage import fetch
-from foldlog.storage.driver import Driver
+from foldlog.storage.driver import Driver, driver_of, sql_of
 from foldlog.storage.journal import StoredEvent
 from foldlog.storage.rows_left import PAGE_ROWS
+from foldlog.storage.schema import projection
 
 if TYPE_CHECKING:
     from foldlog.store.store import Store
@@ -122,6 +123,7 @@ class Tables:
 
     def __init__(self, store: "Store", session_id: str) -> None:
         with store.database.read() as connection:
+            self.words = sql_of(driver_of(connection))
             self.session = tables.read_session(connection, session_id)
             self.rows = {name: tables.read_table(connection, name, session_id) for name in tables.table_names()}
 
@@ -130,12 +132,22 @@ class Tables:
         """The event they stand at, or None."""
         return self.session["checkpoint_event_id"] if self.session is not None else None
 
+    def differing(self, name: str, expected: Mapping[Any, Mapping[str, Any]]) -> list[str]:
+        """The ids of the rows of a table that are not as they should be, gone, or too many."""
+        table, names, wanted = projection.tables[name], dict[Any, Any](), dict[Any, Any]()
+        for row_id, row in expected.items():
+            stored = self.words.as_stored(table, row)
+            key = tables.key_of(stored)
+            names[key], wanted[key] = row_id, stored
+        found = self.rows[name]
+        keys = wanted.keys() | found.keys()
+        return sorted(str(names.get(key, key)) for key in keys if wanted.get(key) != found.get(key))
+
 
 def compare(session_id: str, view: View, stored: Tables) -> Iterator[Problem]:
     """What differs between a fold and the tables as of the same event."""
     for name, expected in checkpoint.expected_tables(session_id, view).items():
-        found = stored.rows[name]
-        differing = sorted(str(key) for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+        differing = stored.differing(name, expected)
         if differing:
             more = len(differing) - _NAMED_MAX
             rows = ", ".join(differing[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")

@@ -124,13 +124,20 @@ def expected_tables(session_id: str, view: View) -> dict[str, dict[Any, Columns]
 
 def stored_node(session_id: str, rows: Mapping[str, Mapping[Any, Columns]]) -> Node:
     """What a session brings to the documents, from its rows in the tables, by table and key."""
-    edges = sorted(rows["tree"].values(), key=lambda row: row["seq"])
+    edges = [_named(row, rows["calls"]) for row in sorted(rows["tree"].values(), key=lambda row: row["seq"])]
     return _node(
         session_id,
         decode(rows["final"][session_id]["data"]),
         decode(rows["usage"][session_id]["data"]),
         [Edge(row["call_id"], row["child_session_id"], row["status"], row["edge_type"]) for row in edges],
     )
+
+
+def _named(edge: Columns, calls: Mapping[Any, Columns]) -> Columns:
+    """An edge with its call's own id: some engines hold a number below 0 for a name."""
+    call_id = edge["call_id"]
+    is_number = type(call_id) is int and call_id < 0 and call_id in calls
+    return {**edge, "call_id": decode(calls[call_id]["data"])["id"]} if is_number else edge
 
 
 def read(database: Database, stream: Stream) -> tuple[View, Head | None]:
@@ -228,8 +235,8 @@ def read_nodes(database: Database, session_id: str) -> dict[str, Node]:
         finals = dict(tables.read_below(connection, "final", "session_id, data", session_id))
         usages = dict(tables.read_below(connection, "usage", "session_id, data", session_id))
         edges: dict[str, list[Edge]] = {}
-        for row in tables.read_below(connection, "tree", _EDGE_COLUMNS, session_id):
-            edges.setdefault(row[0], []).append(Edge(*row[1:5]))
+        for found, *edge in tables.read_edges_below(connection, session_id):
+            edges.setdefault(found, []).append(Edge(*edge))
         heads = journal.last_event_ids(connection, session_id)
     with told_of_damage(session_id):
         return {
@@ -237,9 +244,6 @@ def read_nodes(database: Database, session_id: str) -> dict[str, Node]:
             for found, event_id in standing
             if heads.get(found) == event_id and found in finals and found in usages
         }
-
-
-_EDGE_COLUMNS: Final = "session_id, call_id, child_session_id, status, edge_type, seq"
 
 
 def _node(session_id: str, final: dict[str, Any], usage: dict[str, Any], edges: list[Edge]) -> Node:

@@ -8,6 +8,7 @@ differently on the two engines is in `foldlog.storage.sqlite_sql` and `foldlog.s
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, MetaData, Table
@@ -52,6 +53,10 @@ class Sql(Protocol):
         """An expression: an event's data as bytes."""
 
     @property
+    def EDGE_NAME(self) -> str:  # noqa: N802
+        """An expression for `id_of`, beside the call_id of the table tree."""
+
+    @property
     def IS_WHOLE_CHAIN(self) -> str:  # noqa: N802
         """A condition: an event's chain value has the form of one."""
 
@@ -70,6 +75,9 @@ class Sql(Protocol):
     def write_rows(self, connection: Any, table: Table, rows: Iterable[Mapping[str, Any]], /) -> None:
         """Insert rows, or replace those whose key is there."""
 
+    def as_stored(self, table: Table, row: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """A row as reading it back gives it."""
+
     def schema_number(self, connection: Any, /) -> int:
         """The number of the schema as the database says."""
 
@@ -81,6 +89,18 @@ class Sql(Protocol):
 
     def hold_stream(self, connection: Any, key: int | None, /) -> None:
         """Keep others from writing a session until the caller's transaction ends."""
+
+    def hold_all(self, connection: Any, /) -> None:
+        """Keep everybody else from writing, and none from reading, until the caller's transaction ends."""
+
+    def deleting(self, connection: Any, /) -> AbstractContextManager[None]:
+        """Around a transaction that deletes sessions."""
+
+    def stored_bytes(self, connection: Any, /) -> int:
+        """What the database takes."""
+
+    def give_back_space(self, connection: Any, /) -> str | None:
+        """Give free space back, outside of any transaction; why it could not be, if so."""
 
     def walk(self, connection: Any, table: str, columns: str, /) -> Iterator[Any]:
         """Pages of a table's rows, each its number and then the columns, and `rows_left.Lost` between them."""

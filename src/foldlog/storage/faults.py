@@ -145,6 +145,8 @@ def translate(error: BaseException, doing: str) -> FoldlogError:
         )
     if code == sqlite3.SQLITE_FULL:
         return StoreError(f"{doing}: the disk is full", hint="nothing was written; make room, then go on")
+    if hasattr(driver_error(error), "sqlstate"):
+        return _of_server(error, doing, code, name)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
         return StoreError(
             f"{doing}: the database cannot be opened or written here ({name})",
@@ -158,23 +160,46 @@ def translate(error: BaseException, doing: str) -> FoldlogError:
             hint="restore a backup, or save what can be read: `foldlog repair STORE --into NEW`",
         )
     if code == sqlite3.SQLITE_IOERR:
-        return _lost_or_failed(doing, name, is_lost=getattr(driver_error(error), "is_lost", False))
-    server = driver_error(error)
-    is_server = hasattr(server, "sqlstate")
-    listed = "PostgreSQL's list of error codes" if is_server else "sqlite.org/rescode.html"
+        return _disk_failed(doing, name)
     return StoreError(
-        f"{doing}: {f'the server answered {server}' if is_server else f'SQLite answered {name}'}",
-        hint=f"{listed} says what that means; `foldlog doctor STORE` looks for its cause",
+        f"{doing}: SQLite answered {name}",
+        hint="sqlite.org/rescode.html says what that means; `foldlog doctor STORE` looks for its cause",
     )
 
 
-def _lost_or_failed(doing: str, name: str, *, is_lost: bool) -> StoreError:
-    if is_lost:
+def _disk_failed(doing: str, name: str) -> StoreError:
+    return StoreError(f"{doing}: the disk failed ({name})", hint="nothing was written; check the disk and its space")
+
+
+def _of_server(error: BaseException, doing: str, code: int, name: str) -> FoldlogError:
+    """Our error for a server's, but for those that are the same as a file's."""
+    if code == sqlite3.SQLITE_PERM:
+        return StoreError(
+            f"{doing}: the role of this connection has not the right to",
+            hint="connect as a role that has: readers, writers and the owner are told apart in the guide to roles "
+            "(docs/guides/postgresql-roles.md), with the GRANTs they need",
+        )
+    if code == sqlite3.SQLITE_READONLY:
+        return StoreError(
+            f"{doing}: the server takes no writes on this connection",
+            hint="connect to the primary; a standby can be read with read_only=True",
+        )
+    if getattr(driver_error(error), "is_lost", False):
         return StoreError(
             f"{doing}: the connection to the server was lost ({name})",
             hint="see that the server runs, then try again; what was being written was kept whole or not at all",
         )
-    return StoreError(f"{doing}: the disk failed ({name})", hint="nothing was written; check the disk and its space")
+    if is_damage(error):
+        return CorruptJournalError(
+            f"{doing}: the server reports damaged data ({name})",
+            hint="its log says where; restore a backup of the server's",
+        )
+    if code == sqlite3.SQLITE_IOERR:
+        return _disk_failed(doing, name)
+    return StoreError(
+        f"{doing}: the server answered {driver_error(error)}",
+        hint="PostgreSQL's list of error codes says what that means; `foldlog doctor STORE` looks for its cause",
+    )
 
 
 @contextmanager

@@ -6,6 +6,7 @@ so Alembic is imported only where there is something to upgrade. The migrations 
 done by `foldlog.store.upgrade`, in the same transaction.
 """
 
+import sqlite3
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -56,16 +57,20 @@ def upgrade(connection: Connection) -> None:
 
 
 def remake_projection(connection: Connection) -> None:
-    """Drop and make projection tables, search index and SQL views, empty, inside the caller's transaction."""
+    """Make projection tables, search index and SQL views anew, empty, inside the caller's transaction."""
     driver = driver_of(connection)
-    words = sql_of(driver)
+    if not isinstance(driver, sqlite3.Connection):
+        from foldlog.storage import postgres_schema  # noqa: PLC0415  (its driver is an extra)
+
+        postgres_schema.remake(driver)
+        return
     for name in reversed(SQL_VIEWS):  # ours only: an application may have views of its own
         driver.execute(f"DROP VIEW IF EXISTS {name}")
     for table in projection.sorted_tables:
         driver.execute(f"DROP TABLE IF EXISTS {table.name}")
     search_tables.drop(driver)
-    made = (*words.statements(projection, search), *search_tables.statements())
-    for statement in (*made, *words.view_statements()):
+    made = (*sqlite_sql.statements(projection, search), *search_tables.statements())
+    for statement in (*made, *sqlite_sql.view_statements()):
         driver.execute(statement)
 
 

@@ -52,8 +52,13 @@ _WRITER_SETTINGS: Final = (
     f"SET lock_timeout = '{WAIT_S:.0f}s'",
     "SET client_connection_check_interval = '500ms'",
 )
+# What a reader asks between BEGIN and COMMIT is of one moment.
+_READER_SETTINGS: Final = (
+    "SET default_transaction_read_only = on; SET default_transaction_isolation = 'repeatable read'"
+)
 _WRITERS: Final = (
-    "SELECT DISTINCT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' "
+    "SELECT DISTINCT virtualtransaction FROM pg_locks "
+    "WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted "
     "AND relation = 'events'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 
@@ -128,7 +133,7 @@ class PostgresDatabase(Database):
 
     def connect(self, *, to_read: bool = True) -> psycopg.Connection[Any]:
         """A connection that commits by itself."""
-        return self._connect(*(["SET default_transaction_read_only = on"] if to_read else []))
+        return self._connect(*([_READER_SETTINGS] if to_read else []))
 
     def _connect_writer(self) -> psycopg.Connection[Any]:
         # At "full" a setting that waits for replicas too is left as it is.
@@ -387,4 +392,4 @@ def _translate(
 ) -> tuple[str, Any]:
     # What SQLAlchemy compiled has psycopg's marks already; ours come as they are.
     is_compiled = context is not None and context.compiled is not None
-    return (statement if is_compiled or not parameters else translated_marks(statement)), parameters
+    return (statement if is_compiled or parameters is None else translated_marks(statement)), parameters

@@ -8,7 +8,8 @@ this module and `foldlog.storage.postgres` import it.
 
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
@@ -72,9 +73,13 @@ class _Number(NumericLoader):
     """A number as Python has it: whole ones are int, others float, as SQLite gives them."""
 
     def load(self, data: Any) -> Any:
-        found = super().load(data)
-        whole = int(found) if found.is_finite() else 0
-        return whole if whole == found else float(found)
+        return number_of(super().load(data))
+
+
+def number_of(found: Decimal) -> int | float:
+    """A number of a column of any numbers: whole ones are int, others float."""
+    whole = int(found) if found.is_finite() else 0
+    return whole if whole == found else float(found)
 
 
 def adapt(adapters: AdaptersMap) -> None:
@@ -143,6 +148,16 @@ class Server:
         except psycopg.Error as error:
             raise self.told(error) from None
         return cursor
+
+    def pages(self, name: str, sql: str, row_count: int) -> Iterator[list[Any]]:
+        """The rows of a SELECT as of one moment, so many at a time; the server keeps those that are to come."""
+        try:
+            with self.connection.cursor(name=name, withhold=True) as cursor:
+                cursor.execute(sql)
+                while rows := cursor.fetchmany(row_count):
+                    yield rows
+        except psycopg.Error as error:
+            raise self.told(error) from None
 
     def told(self, error: psycopg.Error) -> ServerError:
         """An error of psycopg's, in the words of this layer."""

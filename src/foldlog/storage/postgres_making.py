@@ -3,6 +3,8 @@
 What is done with it then is in `foldlog.storage.postgres`.
 """
 
+from typing import Final
+
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import URL, make_url
@@ -13,7 +15,9 @@ from foldlog.storage.faults import translated
 from foldlog.storage.postgres import PostgresDatabase, conninfo_of
 from foldlog.storage.postgres_driver import Server
 from foldlog.storage.postgres_lease import advisory_key
-from foldlog.storage.postgres_sql import MARK, columns, schema_statements
+from foldlog.storage.postgres_sql import schema_statements
+from foldlog.storage.postgres_views import POSTGRES_VIEWS
+from foldlog.storage.schema import MARK, durable, projection, search
 
 
 def parsed(url: str) -> URL:
@@ -66,12 +70,21 @@ def _make(database: PostgresDatabase, name: str) -> None:
 
 def _is_store(server: Server, name: str) -> bool:
     """Whether the schema has a store; raises `NotAStoreError` where it has somebody else's tables of these names."""
-    found = server.execute("SELECT obj_description(to_regclass('streams'), 'pg_class')").fetchone()[0]
-    if found == MARK:
+    there = dict(server.execute(_RELATIONS).fetchall())
+    if there.get("streams") == MARK:
         return True
-    for table in ("streams", "events", "blobs", "sessions", "alembic_version"):
-        if columns(server, table):
-            raise NotAStoreError(
-                f"{name} has a table {table} of another program", hint="give foldlog a schema or a database of its own"
-            )
+    for table in _OURS & there.keys():
+        raise NotAStoreError(
+            f"{name} has a table {table} of another program", hint="give foldlog a schema or a database of its own"
+        )
     return False
+
+
+# In the schema that the store is or is to be, and in no other of the search path.
+_RELATIONS: Final = (
+    "SELECT relname::text, obj_description(oid, 'pg_class') FROM pg_class "
+    "WHERE relnamespace = current_schema()::regnamespace AND relkind <> 'i'"
+)
+_OURS: Final = frozenset(
+    {*durable.tables, *projection.tables, *search.tables, *POSTGRES_VIEWS, "leases", "alembic_version"}
+)

@@ -6,6 +6,7 @@ How a server is reached and written is in `foldlog.storage.postgres`, the SQL vi
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import cache
 from typing import Any, Final
@@ -15,9 +16,9 @@ from sqlalchemy import MetaData, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from foldlog.storage.postgres_driver import Server
+from foldlog.storage.postgres_driver import Server, number_of
 from foldlog.storage.postgres_views import POSTGRES_VIEWS
-from foldlog.storage.schema import APPLICATION_ID, REVISION, durable, projection, search
+from foldlog.storage.schema import MARK, REVISION, durable, projection, search
 
 NAME: Final = "postgresql"
 # A sequence gives no key twice.
@@ -26,15 +27,18 @@ NEW_STREAM_KEY: Final = "nextval(pg_get_serial_sequence('streams', 'session_key'
 BEGIN_APPEND: Final = "BEGIN; LOCK TABLE events IN ROW EXCLUSIVE MODE"
 DATA_BYTES: Final = "convert_to(data, 'UTF8')"
 IS_WHOLE_CHAIN: Final = "length(chain) = 32"
-# What says that tables of these names are a store's: a comment on the first of them.
-MARK: Final = f"foldlog {APPLICATION_ID:x}"
 
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 # Row ids that are names stand in the id columns as numbers below all ids: bit 62 is set, and the sign.
 _NAMED: Final = -(2**62)
 
+EDGE_NAME: Final = (
+    f"CASE WHEN tree.call_id <= {_NAMED} THEN (SELECT calls.data::json ->> 'id' FROM calls "
+    "WHERE calls.session_id = tree.session_id AND calls.id = tree.call_id) END"
+)
+
 # Not logged: after a crash of the server nobody holds a lease.
-_LEASES: Final = (
+LEASES: Final = (
     'CREATE UNLOGGED TABLE leases (session_id TEXT COLLATE "C" PRIMARY KEY, generation BIGINT NOT NULL, '
     "holder TEXT NOT NULL)"
 )
@@ -46,7 +50,7 @@ def schema_statements() -> list[str]:
         *statements(durable, projection, search),
         *trigger_statements(),
         *view_statements(),
-        _LEASES,
+        LEASES,
         (
             "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
             "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
@@ -151,6 +155,11 @@ def _row(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def as_stored(table: Table, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row as reading it back gives it."""
+    return {name: number_of(value) if isinstance(value, Decimal) else value for name, value in _row(table, row).items()}
+
+
 def row_key(row_id: Any) -> Any:
     """A row's id as the id columns hold it: an int itself, a name as a number below 0 made from it."""
     if not isinstance(row_id, str):
@@ -182,14 +191,41 @@ def walk(connection: Server, table: str, columns: str) -> Iterator[list[tuple[An
     """
     key = ", ".join(column.name for column in _TABLES[table].primary_key)
     number = _NUMBERS.get(table, f"row_number() OVER (ORDER BY {key})")
-    with connection.connection.cursor(name=f"walk_{next(_walks)}", withhold=True) as cursor:
-        cursor.execute(f"SELECT {number}, {columns} FROM {table} ORDER BY {_NUMBERS.get(table, key)}")
-        while rows := cursor.fetchmany(_PAGE_ROWS):
-            yield rows
+    sql = f"SELECT {number}, {columns} FROM {table} ORDER BY {_NUMBERS.get(table, key)}"
+    yield from connection.pages(f"walk_{next(_walks)}", sql, _PAGE_ROWS)
 
 
 _TABLES: Final = {**durable.tables, **projection.tables, **search.tables}
 _walks: Final = itertools.count()
+
+
+# Deleting.
+
+
+def hold_all(connection: Server) -> None:
+    """Keep everybody else from writing, and none from reading, until the caller's transaction ends.
+
+    Every append of several statements has locked `events` before it looks at anything, every checkpoint looks for
+    its stream to hold it first: both wait here, so neither can refer to what is being taken away.
+    """
+    connection.execute("LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE")
+    connection.execute("LOCK TABLE streams IN EXCLUSIVE MODE")
+
+
+@contextmanager
+def deleting(connection: Server) -> Iterator[None]:  # noqa: ARG001
+    """Nothing is to be switched: foreign keys hold while a session goes."""
+    yield
+
+
+def stored_bytes(connection: Server) -> int:  # noqa: ARG001
+    """Nothing to compare: what a server's files take is its own business."""
+    return 0
+
+
+def give_back_space(connection: Server) -> str | None:  # noqa: ARG001
+    """Nothing is left to do: the server's autovacuum frees the space for new rows."""
+    return None
 
 
 # The schema.

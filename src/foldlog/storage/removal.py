@@ -1,13 +1,13 @@
-"""Removing sessions: what goes with one, found and deleted; and the space, given back.
+"""Removing sessions: what goes with one, found and deleted.
 
-All but the last runs on a connection inside the caller's transaction. Blobs go where nothing that stays
+It runs on a connection inside the caller's transaction, in which nobody else writes. Blobs go where nothing that stays
 refers to them: what refers is found in the stored text itself, without knowing what an event means, so
-that rather too much stays than too little. Who may delete a session, and what is recorded of it, is decided
+that rather too much stays than too little. What the engines need around it is in `foldlog.storage.sqlite_sql` and
+`foldlog.storage.postgres_sql`. Who may delete a session, and what is recorded of it, is decided
 in `foldlog.outlets.deletion`.
 """
 
 import re
-import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -30,13 +30,6 @@ _TABLES: Final = {
     PART: ("SELECT part_id, data, NULL FROM parts", "part_id", "parts"),
     LIST: ("SELECT list_id, items, prefix_id FROM lists", "list_id", "lists"),
 }
-
-# VACUUM writes the whole file anew and keeps writers waiting meanwhile. A small file is done at once; of a
-# larger one so much has to be free that it is worth that. Free pages are used again in any case.
-VACUUM_FILE_BYTES_MAX: Final = 64 * 1024 * 1024
-VACUUM_FREE_SHARE_MIN: Final = 0.1
-# How long giving space back waits for other connections: it is no error when it has to be left for later.
-_SPACE_BUSY_MS: Final = 1000
 
 
 class _Node(NamedTuple):
@@ -172,10 +165,7 @@ def _referred_to(connection: Driver, keys: set[int], nodes: set[_Node]) -> Itera
 
 
 def remove(connection: Driver, doomed: Doomed) -> None:
-    """Delete what was found, in the same transaction; of each stream its key stays, under another name.
-
-    Foreign keys are to be off: SQLite would look through all lists for each one that goes.
-    """
+    """Delete what was found, in the same transaction; of each stream its key stays, under another name."""
     search_tables.remove(connection, [stream.key for stream in doomed.streams])
     for stream in doomed.streams:
         # First the name: the events of any other stream cannot be deleted.
@@ -212,39 +202,6 @@ def record(connection: Driver, event_type: str, at: str, data: bytes) -> Recorde
     chain = next_chain(chain, event_id, event_type, at, digest)
     position = insert(connection, sql, (key, event_id, event_type, at, data.decode(), digest, chain), "position")
     return Recorded(position, at)
-
-
-# Space.
-
-
-def file_bytes(connection: Driver) -> int:
-    """What the database takes, whether in its file or still in the write-ahead log."""
-    page_bytes, page_count = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count")
-    )
-    return int(page_bytes * page_count)
-
-
-def give_back_space(connection: Driver) -> str | None:
-    """Make the file as small as is worth it, outside of any transaction; why it could not be, if so.
-
-    Nothing is lost where it fails: free pages are used again, and the next deletion tries again.
-    """
-    timeout_ms = connection.execute("PRAGMA busy_timeout").fetchone()[0]
-    connection.execute(f"PRAGMA busy_timeout = {_SPACE_BUSY_MS}")
-    try:
-        free_count, page_count = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count")
-        )
-        is_small = file_bytes(connection) <= VACUUM_FILE_BYTES_MAX
-        if free_count and (is_small or free_count >= page_count * VACUUM_FREE_SHARE_MIN):
-            connection.execute("VACUUM")
-        is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except sqlite3.Error as error:
-        return f"the file could not be made smaller now (SQLite: {error})"
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {timeout_ms}")
-    return "a reader still needs the write-ahead log; the file gets smaller when it has left" if is_busy else None
 
 
 def _chunks(keys: list[Any]) -> Iterator[list[Any]]:

@@ -23,6 +23,8 @@ _ONE_BY_ONE: Final = 2000
 _STEPS: Final = 64
 _END: Final = 2**40
 _FIRST: Final = -(2**63)
+# A server's words for a table or column that is not there.
+_UNDEFINED: Final = ("42P01", "42703")
 
 
 class Lost(NamedTuple):
@@ -157,7 +159,8 @@ def can_be_read(connection: Driver, table: str, columns: str) -> bool:
     try:
         connection.execute(f"SELECT {columns} FROM {table} LIMIT 0")
     except DRIVER_ERRORS as error:
-        if not is_damage(error) and "no such" not in str(error):
+        is_missing = "no such" in str(error) or getattr(error, "sqlstate", "") in _UNDEFINED
+        if not is_missing and not is_damage(error):
             raise
         return False
     return True

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     LargeBinary,
     MetaData,
@@ -40,12 +41,16 @@ durable = MetaData()
 projection = MetaData()
 search = MetaData()
 
+# What tells a store's tables on a server from others of these names: a comment on the first of them.
+MARK: Final = f"foldlog {APPLICATION_ID:x}"
+
 streams = Table(
     "streams",
     durable,
     Column("session_key", Integer, primary_key=True),
     Column("id", Text, nullable=False),
     UniqueConstraint("id", name="uq_streams_id"),
+    comment=MARK,
 )
 
 events = Table(
@@ -93,9 +98,11 @@ lists = Table(
     durable,
     Column("list_id", Integer, primary_key=True),
     Column("hash", LargeBinary, nullable=False),
-    Column("prefix_id", Integer, ForeignKey("lists.list_id")),
+    Column("prefix_id", Integer),
     Column("items", LargeBinary, nullable=False),
     UniqueConstraint("hash", name="uq_lists_hash"),
+    # A server would read the whole table for each list that goes; there nothing but a deletion takes lists away.
+    ForeignKeyConstraint(["prefix_id"], ["lists.list_id"]).ddl_if(dialect="sqlite"),
 )
 
 # Events that a repair found damaged or gone: a fold goes on without them. `position` is null where even the

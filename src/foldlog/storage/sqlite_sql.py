@@ -5,6 +5,7 @@ How a database is opened and written is in `foldlog.storage.sqlite`.
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
@@ -25,7 +26,16 @@ BEGIN_APPEND: Final = "BEGIN IMMEDIATE"
 DATA_BYTES: Final = "CAST(data AS BLOB)"
 IS_WHOLE_CHAIN: Final = "typeof(chain) = 'blob' AND length(chain) = 32"
 
+EDGE_NAME: Final = "NULL"
+
 _DIALECT: Final = sqlite.dialect()
+
+# VACUUM writes the whole file anew and keeps writers waiting meanwhile. A small file is done at once; of a
+# larger one so much has to be free that it is worth that. Free pages are used again in any case.
+VACUUM_FILE_BYTES_MAX: Final = 64 * 1024 * 1024
+VACUUM_FREE_SHARE_MIN: Final = 0.1
+# How long giving space back waits for other connections: it is no error when it has to be left for later.
+_SPACE_BUSY_MS: Final = 1000
 
 
 def statements(*metadata: MetaData) -> list[str]:
@@ -110,6 +120,60 @@ def insert(connection: sqlite3.Connection, sql: str, values: tuple[object, ...],
 
 def hold_stream(connection: sqlite3.Connection, key: int | None) -> None:
     """Nobody else writes while this transaction does."""
+
+
+def hold_all(connection: sqlite3.Connection) -> None:
+    """Nobody else writes while this transaction does."""
+
+
+def as_stored(table: Table, row: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG001
+    """A row as reading it back gives it: as it is."""
+    return row
+
+
+# Deleting.
+
+
+@contextmanager
+def deleting(connection: sqlite3.Connection) -> Iterator[None]:
+    """Foreign keys off: SQLite would look through all lists for each that goes. What goes is overwritten."""
+    connection.execute("PRAGMA foreign_keys = OFF")
+    connection.execute("PRAGMA secure_delete = ON")
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+
+def stored_bytes(connection: sqlite3.Connection) -> int:
+    """What the database takes, whether in its file or still in the write-ahead log."""
+    page_bytes, page_count = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_size", "page_count")
+    )
+    return int(page_bytes * page_count)
+
+
+def give_back_space(connection: sqlite3.Connection) -> str | None:
+    """Make the file as small as is worth it, outside of any transaction; why it could not be, if so.
+
+    Nothing is lost where it fails: free pages are used again, and the next deletion tries again.
+    """
+    timeout_ms = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+    connection.execute(f"PRAGMA busy_timeout = {_SPACE_BUSY_MS}")
+    try:
+        free_count, page_count = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count")
+        )
+        is_small = stored_bytes(connection) <= VACUUM_FILE_BYTES_MAX
+        if free_count and (is_small or free_count >= page_count * VACUUM_FREE_SHARE_MIN):
+            connection.execute("VACUUM")
+        is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error as error:
+        return f"the file could not be made smaller now (SQLite: {error})"
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {timeout_ms}")
+    return "a reader still needs the write-ahead log; the file gets smaller when it has left" if is_busy else None
 
 
 def row_key(row_id: Any) -> Any:

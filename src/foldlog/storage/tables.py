@@ -38,9 +38,10 @@ def forget_messages(connection: Driver, session_id: str) -> None:
 
 def forget_edges(connection: Driver, session_id: str, call_ids: Iterable[Any]) -> None:
     """Delete edges whose calls no longer lead to a child."""
+    key_of_row = sql_of(connection).row_key
     connection.executemany(
         f"DELETE FROM {tree.name} WHERE session_id = ? AND call_id = ?",
-        [(session_id, call_id) for call_id in call_ids],
+        [(session_id, key_of_row(call_id)) for call_id in call_ids],
     )
 
 
@@ -144,10 +145,23 @@ def read_below(connection: Connection, table: str, columns: str, session_id: str
     """Columns of a session's rows in a table and of all sessions below it, by session and place."""
     order = "session_id, seq" if table == tree.name else "session_id"
     rows = connection.exec_driver_sql(
-        f"SELECT {columns} FROM {table} WHERE session_id = ? OR session_id > ? AND session_id < ? ORDER BY {order}",
-        (session_id, *range_below(session_id)),
+        f"SELECT {columns} FROM {table} WHERE {_BELOW} ORDER BY {order}", (session_id, *range_below(session_id))
     )
     return [tuple(row) for row in rows]
+
+
+_BELOW = "session_id = ? OR session_id > ? AND session_id < ?"
+
+
+def read_edges_below(connection: Connection, session_id: str) -> list[tuple[Any, ...]]:
+    """Of a session and all below it the edges, by session and place: session, call, child, status, type."""
+    words = sql_of(driver_of(connection))
+    rows = connection.exec_driver_sql(
+        f"SELECT session_id, call_id, child_session_id, status, edge_type, {words.EDGE_NAME} FROM {tree.name} "
+        f"WHERE {_BELOW} ORDER BY session_id, seq",
+        (session_id, *range_below(session_id)),
+    )
+    return [(found, words.id_of(call_id, name), *edge) for found, call_id, *edge, name in rows]
 
 
 def table_names() -> list[str]:

@@ -107,6 +107,7 @@ def upgrade(database: Database) -> None:
     """Bring an older database to today's schema; whole, or not at all."""
     with translated(f"upgrading {database.name}"), database.transaction() as connection:
         driver = driver_of(connection)
+        sql_of(driver).hold_all(driver)
         # Another process may have been faster; the transaction now shows what it did.
         if sql_of(driver).schema_number(driver) >= SCHEMA_NUMBER:
             return
