@@ -7,7 +7,7 @@ differently on the two engines is in `foldlog.storage.sqlite_sql` and `foldlog.s
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, MetaData, Table
@@ -69,6 +69,12 @@ class Sql(Protocol):
 
     def write_rows(self, connection: Any, table: Table, rows: Iterable[Mapping[str, Any]], /) -> None:
         """Insert rows, or replace those whose key is there."""
+
+    def put_rows(self, connection: Any, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], /) -> None:
+        """Insert rows of a durable table with the keys they have, inside the caller's transaction."""
+
+    def go_on_behind(self, connection: Any, /) -> None:
+        """Have new keys come behind those that rows were put with, in the caller's transaction."""
 
     def schema_number(self, connection: Any, /) -> int:
         """The number of the schema as the database says."""

@@ -15,6 +15,7 @@ from sqlalchemy import MetaData, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from foldlog.storage import postgres_bulk
 from foldlog.storage.postgres_driver import Server
 from foldlog.storage.postgres_views import POSTGRES_VIEWS
 from foldlog.storage.schema import APPLICATION_ID, REVISION, durable, projection, search
@@ -191,6 +192,9 @@ def walk(connection: Server, table: str, columns: str) -> Iterator[list[tuple[An
 _TABLES: Final = {**durable.tables, **projection.tables, **search.tables}
 _walks: Final = itertools.count()
 
+
+put_rows: Final = postgres_bulk.put_rows
+go_on_behind: Final = postgres_bulk.go_on_behind
 
 # The schema.
 

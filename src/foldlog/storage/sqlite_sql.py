@@ -4,7 +4,7 @@ How a database is opened and written is in `foldlog.storage.sqlite`.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -81,6 +81,16 @@ def write_rows(connection: sqlite3.Connection, table: Table, rows: Iterable[Mapp
     rows = list(rows)
     if connection.executemany(staying, rows).rowcount < len(rows):
         connection.executemany(moved, rows)
+
+
+def put_rows(connection: sqlite3.Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Insert rows of a durable table with the keys they have, inside the caller's transaction."""
+    marks = ", ".join("?" * len(columns))
+    connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+
+
+def go_on_behind(connection: sqlite3.Connection) -> None:
+    """Nothing is to be said: the next key is always behind the last one there is."""
 
 
 def walk(connection: sqlite3.Connection, table: str, columns: str) -> Iterator[Any]:
