@@ -249,7 +249,7 @@ class _Copying:
             ours = {note for note in ours if note.session_key in streams}
             for note in theirs - ours:
                 quarantine.remove(driver, note.session_key, note.event_id)
-            quarantine.add(driver, ours - theirs)
+            quarantine.add(driver, sorted(ours - theirs))
             for key in {note.session_key for note in ours ^ theirs}:  # their tables are made anew
                 for table in tables.table_names():
                     driver.execute(f"DELETE FROM {table} WHERE session_id = ?", (streams[key],))

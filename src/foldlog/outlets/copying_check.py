@@ -75,9 +75,7 @@ def _differs(source: Database, target: Database, head: Head) -> FoldlogError:
     after = 0
     while True:
         with source.read() as ours, target.read() as theirs:
-            pages = [
-                bulk.read_chains(driver_of(one), head.session_key, after, _PAGE_ROWS) for one in (ours, theirs)
-            ]
+            pages = [bulk.read_chains(driver_of(one), head.session_key, after, _PAGE_ROWS) for one in (ours, theirs)]
         for (event_id, chain), (other_id, other) in zip(*pages, strict=False):
             if event_id != other_id or chain != other:
                 return _other_event(source, target, head, min(event_id, other_id))
@@ -88,7 +86,8 @@ def _differs(source: Database, target: Database, head: Head) -> FoldlogError:
 
 def _other_event(source: Database, target: Database, head: Head, event_id: int) -> FoldlogError:
     return AlreadyExistsError(
-        f"session {head.session_id!r}: event {event_id} in {target.name} is not what {source.name} has there", hint=_OTHER
+        f"session {head.session_id!r}: event {event_id} in {target.name} is not what {source.name} has there",
+        hint=_OTHER,
     )
 
 

@@ -42,7 +42,8 @@ def heads(connection: Driver, through: int) -> dict[int, Head]:
         "FROM events WHERE +position <= ? GROUP BY session_key) AS h ON k = streams.session_key "
         "LEFT JOIN events ON events.session_key = k AND event_id = last_id"
     )
-    return {row[0]: Head(*row[:5], whole_chain(row[5])) for row in connection.execute(sql, (through,))}
+    found = (Head(*row[:5], chain=whole_chain(row[5])) for row in connection.execute(sql, (through,)))
+    return {head.session_key: head for head in found}
 
 
 def last_position(connection: Driver) -> int:
@@ -91,7 +92,7 @@ def read_events(
 
 
 def _set_apart(connection: Driver, after: int, through: int) -> Iterator[tuple[Any, ...]]:
-    """What can be read of rows that are set apart, each column by itself; nothing for what is no value of its column."""
+    """What can be read of rows that are set apart, each column by itself; "" for what is no value of its column."""
     sql = "SELECT session_key, event_id, position FROM quarantine WHERE position > ? AND position <= ?"
     for key, event_id, position in connection.execute(sql, (after, through)).fetchall():
         found, _ = fetch(connection, "SELECT session_key, event_id FROM events WHERE position = ?", (position,))
@@ -142,7 +143,8 @@ def read_values(source: Driver, target: Driver, names: Iterable[str]) -> dict[st
             keys = sorted(key for one, key in level if one == table)
             known = {row[0] for row in _rows_of(target, table, columns[:1], keys)}
             for row in _rows_of(source, table, columns, [key for key in keys if key not in known]):
-                if all(type(value) is _TYPES.get(column, type(value)) for column, value in zip(columns, row, strict=True)):
+                named = zip(columns, row, strict=True)
+                if all(type(value) is _TYPES.get(column, type(value)) for column, value in named):
                     found[table, row[0]] = row
                     below.update(_inside(columns, row))
         level = below - found.keys()
