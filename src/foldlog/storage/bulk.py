@@ -42,8 +42,8 @@ def heads(connection: Driver, through: int) -> dict[int, Head]:
         "FROM events WHERE +position <= ? GROUP BY session_key) AS h ON k = streams.session_key "
         "LEFT JOIN events ON events.session_key = k AND event_id = last_id"
     )
-    found = (Head(*row[:5], chain=whole_chain(row[5])) for row in connection.execute(sql, (through,)))
-    return {head.session_key: head for head in found}
+    rows = connection.execute(sql, (through,))
+    return {row[0]: Head(row[0], row[1], row[2], row[3], row[4], whole_chain(row[5])) for row in rows}
 
 
 def last_position(connection: Driver) -> int:
