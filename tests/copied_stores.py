@@ -57,7 +57,7 @@ def fill(store: foldlog.Store, name: str = "demo") -> None:
             with session.turn() as turn:
                 transcript.append({"role": "user", "content": f"{number} " * 900})
                 turn.message("user", f"question {number}\0 \u2028")
-                with turn.call("leaf", model="m-1", request_ref=session.value_ref(transcript)) as call:
+                with turn.call("leaf", model="m\0 1", request_ref=session.value_ref(transcript)) as call:
                     call.ok(usage={"input_tokens": 2**60 + number, "output_tokens": 0.5}, cost={"usd": 0.1})
         session.emit("note", idempotency_key=f"key {number}' \\ %", huge=-(2**63), ref=session.value_ref("\0x" * 5000))
         session.snapshot({"numbers": list(range(2000)), "inner": {"transcript": transcript}})

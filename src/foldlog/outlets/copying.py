@@ -15,16 +15,17 @@ from typing import Any, Final
 from foldlog.core.codec import decode
 from foldlog.core.errors import CorruptJournalError, FoldlogError, StoreError
 from foldlog.outlets import copying_check
+from foldlog.outlets.copying_check import Lagging
 from foldlog.outlets.findings import plural
 from foldlog.outlets.ledger import Ledger, Row
 from foldlog.session import checkpoint
 from foldlog.session.config import Config
+from foldlog.session.replaying import collector_resting
 from foldlog.storage import bulk, lease, quarantine, tables
 from foldlog.storage.bulk import Head
 from foldlog.storage.database import Database
 from foldlog.storage.driver import Driver, driver_of, sql_of
 from foldlog.storage.faults import translated
-from foldlog.storage.journal import Stream
 from foldlog.storage.quarantine import Note
 from foldlog.storage.schema import DELETED_PREFIX, STORE_STREAM
 from foldlog.store import searching
@@ -129,7 +130,8 @@ class _Copying:
         self._copy_notes()
         damaged = copying_check.check_blobs(self._target, self._new_blobs if is_new_checked else None)
         # Who began to write meanwhile is not in the first look, who ended not in the second.
-        session_count = self._make_tables({**writers, **{key: one for key, one in self._writers().items() if one}})
+        with collector_resting():
+            session_count = self._make_tables({**writers, **{key: one for key, one in self._writers().items() if one}})
         searching.keep_up(self._target)
         return Copied(
             session_count=session_count,
@@ -257,6 +259,7 @@ class _Copying:
             if left:
                 sql_of(driver).put_rows(driver, "streams", ("session_key", "id"), left)
                 sql_of(driver).go_on_behind(driver)
+            sql_of(driver).look_again(driver)
 
     def _check_equal(self, through: int) -> None:
         """Hold what is in the target now to what the source has: how many events, and each session's chain."""
@@ -269,20 +272,19 @@ class _Copying:
         """Tables of the sessions that went on, and who was writing; how many sessions there are."""
         with self._target.read() as connection:
             lagging = copying_check.lagging(driver_of(connection))
-        self._total = self._done + sum(count for _, count in lagging)
-        prepared: list[tuple[Stream, checkpoint.Prepared, int]] = []
+        self._total = self._done + sum(one.last_id - one.standing for one in lagging)
+        prepared: list[tuple[Lagging, checkpoint.Prepared]] = []
         waiting = 0
-        for stream, count in lagging:
-            view, head = checkpoint.read(self._target, stream)
-            found = checkpoint.prepare(stream.session_id, view, writer=writers.get(stream.session_id, "unknown"))
-            prepared.append((stream, found, head.event_id if head is not None else 0))
-            waiting += count
+        for one in lagging:
+            session_id = one.stream.session_id
+            view, _ = checkpoint.read(self._target, one.stream)
+            found = checkpoint.prepare(session_id, view, writer=writers.get(session_id, "unknown"))
+            prepared.append((one, found))
+            waiting += one.last_id - one.standing
             if waiting >= _TABLES_EVENTS:
-                self._write_tables(prepared)
-                self._saw(waiting)
+                self._write_tables(prepared, waiting)
                 prepared, waiting = [], 0
-        self._write_tables(prepared)
-        self._saw(waiting)
+        self._write_tables(prepared, waiting)
         with self._target.transaction() as connection:
             driver = driver_of(connection)
             theirs = tables.read_writers(driver)
@@ -290,12 +292,17 @@ class _Copying:
             driver.executemany("UPDATE sessions SET writer = ? WHERE session_id = ?", changed)
         return len(theirs)
 
-    def _write_tables(self, prepared: list[tuple[Stream, checkpoint.Prepared, int]]) -> None:
+    def _write_tables(self, prepared: list[tuple[Lagging, checkpoint.Prepared]], count: int) -> None:
         with self._target.transaction() as connection:
             driver = driver_of(connection)
-            for stream, found, event_id in prepared:
-                checkpoint.write(driver, stream.session_id, found)
-                self._target.marks.note(driver, stream, event_id)
+            for one, found in prepared:
+                if one.standing:
+                    checkpoint.write(driver, one.stream.session_id, found)
+                else:
+                    for table, rows in found.rows.items():
+                        tables.add_rows(driver, table, rows)
+                self._target.marks.note(driver, one.stream, one.last_id)
+        self._saw(count)
 
 
 def _noted(connection: Driver) -> dict[int, frozenset[int]]:

@@ -5,7 +5,7 @@ events are held to their digests and chains when they are read.
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from foldlog.core.errors import AlreadyExistsError, FoldlogError, StoreError
 from foldlog.storage import bulk, resumed
@@ -115,15 +115,23 @@ def _all_names(target: Database) -> Iterable[str]:
         after = page[-1]
 
 
-def lagging(connection: Driver) -> list[tuple[Stream, int]]:
-    """The sessions whose tables do not stand at their last event, and how many events they lack."""
+class Lagging(NamedTuple):
+    """A session whose tables do not stand at its last event: the event they stand at, 0 for none."""
+
+    stream: Stream
+    last_id: int
+    standing: int
+
+
+def lagging(connection: Driver) -> list[Lagging]:
+    """The sessions whose tables do not stand at their last event."""
     sql = (
         f"SELECT streams.session_key, id, {resumed.LAST_ID.format('streams.session_key')}, "
         "coalesce(checkpoint_event_id, 0) FROM streams LEFT JOIN sessions ON session_id = id "
         "WHERE substr(id, 1, 1) <> '.' ORDER BY streams.session_key"
     )
     rows = connection.execute(sql).fetchall()
-    return [(Stream(name, key), last - standing) for key, name, last, standing in rows if last != standing]
+    return [Lagging(Stream(name, key), last, standing) for key, name, last, standing in rows if last != standing]
 
 
 def unfinished(what: str) -> StoreError:

@@ -5,28 +5,40 @@ What is copied, and in which order, is decided in `foldlog.outlets.copying`; the
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from foldlog.core.errors import StoreBusyError
 from foldlog.storage.postgres_driver import Server, ServerError
-from foldlog.storage.schema import durable
+from foldlog.storage.schema import durable, projection
 
 if TYPE_CHECKING:
     from foldlog.storage.postgres import PostgresDatabase
 
 # How long somebody else's lease is waited for who is just taking it.
 _WAIT_S: Final = 5
+# A Float is a Numeric, too.
+_TYPES: Final = (
+    (sa.LargeBinary, "bytea"),
+    (sa.Float, "float8"),
+    (sa.Numeric, "numeric"),
+    (sa.Integer, "int8"),
+    (sa.String, "text"),
+)
+_TABLES: Final = {**durable.tables, **projection.tables}
+_DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 # What a sequence numbers.
 _NUMBERED: Final = {"events": "position", "streams": "session_key", "parts": "part_id", "lists": "list_id"}
 
 
-def put_rows(connection: Server, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Insert rows of a durable table, inside the caller's transaction."""
+def put_rows(connection: Server, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Insert rows with the keys they have, inside the caller's transaction."""
     types = [_type_of(table, column) for column in columns]
     sql = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
     try:
@@ -38,11 +50,10 @@ def put_rows(connection: Server, table: str, columns: Sequence[str], rows: Seque
         raise connection.told(error) from None
 
 
+@cache
 def _type_of(table: str, column: str) -> str:
-    kind = durable.tables[table].columns[column].type
-    if isinstance(kind, sa.LargeBinary):
-        return "bytea"
-    return "int8" if isinstance(kind, sa.Integer) else "text"
+    kind = _TABLES[table].columns[column].type.dialect_impl(_DIALECT)
+    return next(name for python, name in _TYPES if isinstance(kind, python))
 
 
 def go_on_behind(connection: Server) -> None:
@@ -55,6 +66,11 @@ def go_on_behind(connection: Server) -> None:
             f"SELECT setval(seq, greatest({last}, pg_sequence_last_value(seq))) FROM "
             f"CAST(pg_get_serial_sequence('{table}', '{column}') AS regclass) AS seq WHERE {last} IS NOT NULL"
         )
+
+
+def look_again(connection: Server) -> None:
+    """Have the server count anew what tables hold: until it does, it plans as if they were as small as before."""
+    connection.execute("ANALYZE streams, events, blobs, parts, lists")
 
 
 @contextmanager

@@ -126,7 +126,7 @@ def _fitted(table: Table) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, 
             numbers.append(column.name)
         elif isinstance(kind, sa.Integer):
             whole.append(column.name)
-        elif isinstance(kind, sa.Text):
+        elif isinstance(kind, sa.String):
             texts.append(column.name)
     return tuple(whole), tuple(numbers), tuple(texts)
 
@@ -134,6 +134,13 @@ def _fitted(table: Table) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, 
 def write_rows(connection: Server, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
     """Insert rows, or replace those whose key is there."""
     connection.executemany(_upsert(table), [_row(table, row) for row in rows])
+
+
+def add_rows(connection: Server, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Insert rows of which none is there."""
+    names = [column.name for column in table.columns]
+    fitted = (_row(table, row) for row in rows)
+    postgres_bulk.put_rows(connection, table.name, names, ([row[name] for name in names] for row in fitted))
 
 
 def _row(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,6 +202,7 @@ _walks: Final = itertools.count()
 
 put_rows: Final = postgres_bulk.put_rows
 go_on_behind: Final = postgres_bulk.go_on_behind
+look_again: Final = postgres_bulk.look_again
 
 # The schema.
 
