@@ -1,4 +1,4 @@
-"""Copying a history between stores: files and a server, each to each; events a second, checked and with their tables."""
+"""Copying a history between stores: files and a server, each to each; events a second, with checks and tables."""
 
 import time
 from collections.abc import Iterator

@@ -61,7 +61,8 @@ AIO_INTERNAL: Final = frozenset(
 )
 
 HANDED_OUT: Final = (
-    TurnScope, CallScope, RecordedEvent, Report, Problem, SetApart, Repairs, Diagnosis, Finding, Deletion, Copied, Hits, Hit,
+    TurnScope, CallScope, RecordedEvent, Report, Problem, SetApart, Repairs, Diagnosis, Finding, Deletion, Copied,
+    Hits, Hit,
 )  # fmt: skip
 
 
@@ -155,9 +156,15 @@ def _line(found: object) -> str:
     return " ".join((inspect.getdoc(found) or "").split("\n\n")[0].split())
 
 
+# Modules whose classes are made by hand, or read by their fields.
+_WITH_SIGNATURE: Final = frozenset(
+    {"config", "limits", "findings", "repair", "doctor", "deletion", "copying", "clock", "crashes"}
+)
+
+
 def _class(kind: type) -> list[str]:
     parts = [f"### {kind.__name__}"]
-    if kind.__module__.endswith(("config", "limits", "findings", "repair", "doctor", "deletion", "copying", "clock", "crashes")):
+    if kind.__module__.rpartition(".")[2] in _WITH_SIGNATURE:
         parts.append(_code(f"{kind.__name__}{_signature(kind)}"))
     parts += _doc(kind)
     for name, member in _members(kind):

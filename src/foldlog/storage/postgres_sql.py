@@ -154,7 +154,7 @@ def _row(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
         if type(found[name]) is float:
             found[name] = Decimal(repr(found[name]))
     for name in texts:
-        if found[name] is not None and "\0" in found[name]:
+        if "\0" in (found.get(name) or ""):
             found[name] = found[name].replace("\0", "\ufffd")  # the copy; `data` has it escaped
     return found
 
