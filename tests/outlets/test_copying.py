@@ -3,7 +3,9 @@
 import itertools
 import json
 import sqlite3
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,43 @@ def test_a_source_that_is_written_meanwhile_gives_what_it_had(source: Place, tar
             assert other.verify().ok
         session.close()
     foldlog.copy(source, target)
+    assert_copied(source, target)
+
+
+def test_writers_at_work_lose_nothing_in_the_copy(source: Place, target: Place) -> None:
+    with foldlog.open(source, config=foldlog.Config(durability="normal")) as store, ExitStack() as stack:
+        stop = threading.Event()
+
+        def write(name: str) -> None:
+            with foldlog.open(source, config=store.config) as own, own.start_session(id=name) as session:
+                while not stop.is_set():
+                    with session.batch():
+                        session.add_message("user", name)
+                        session.emit("note", ref=session.value_ref([f"{name} {session.view.counters}" * 200] * 9))
+
+        threads = [threading.Thread(target=write, args=(f"writer-{number}",)) for number in range(3)]
+        stack.callback(lambda: [thread.join() for thread in threads])
+        stack.callback(stop.set)
+        for thread in threads:
+            thread.start()
+        for _ in range(4):
+            foldlog.copy(source, target)
+            with foldlog.open(target, read_only=True) as other:
+                assert [event.position for event in other.events()] == [
+                    event.position for event in itertools.islice(store.events(), len(list(other.events())))
+                ]
+                assert other.verify().ok
+    foldlog.copy(source, target)
+    assert_copied(source, target)
+
+
+def test_many_values_come_in_many_pages(source: Place, target: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "_PAGE_VALUES_MAX", 2)
+    with foldlog.open(source) as store:
+        fill(store)
+    pages = []
+    foldlog.copy(source, target, progress=lambda done, _total: pages.append(done))
+    assert len(pages) > 3
     assert_copied(source, target)
 
 

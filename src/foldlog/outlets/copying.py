@@ -33,10 +33,12 @@ from foldlog.store.upgrade import open_database
 
 Progress = Callable[[int, int], None]
 
-# About what one transaction brings, in bytes of events, and in events.
+# About what one transaction brings, in bytes, and in events.
 _PAGE_BYTES: Final = 4 * 1024 * 1024
 _PAGE_ROWS_MAX: Final = 5000
 _FIRST_PAGE_ROWS: Final = 500
+# Values are held in memory until their page is written.
+_PAGE_VALUES_MAX: Final = 100
 # Tables of so many events, or more, are written in one transaction.
 _TABLES_EVENTS: Final = 5000
 _HINT: Final = "run `foldlog verify` on it; `foldlog repair` sets the event apart, then copy again: it goes on"
@@ -166,6 +168,7 @@ class _Copying:
             with self._source.read() as connection:
                 driver = driver_of(connection)
                 rows, error = bulk.read_events(driver, after, through, count, some_set_apart=bool(self._noted))
+                rows, error = _cut(rows, error)
                 new = {row[1] for row in rows} - self._heads.keys() - self._ledgers.keys()
                 streams = bulk.read_ids(driver, sorted(new))
                 whole, fault = self._whole(rows, streams)
@@ -178,6 +181,7 @@ class _Copying:
                 self._put(after, whole, streams, values)
                 after = whole[-1][0]
                 size = sum(len(row[5]) for row in whole)
+                size += sum(len(row[-1]) for found in values.values() for row in found)
                 count = max(1, min(_PAGE_BYTES * len(whole) // max(size, 1), _PAGE_ROWS_MAX))
             if fault is not None:
                 raise fault
@@ -303,6 +307,16 @@ class _Copying:
                         tables.add_rows(driver, table, rows)
                 self._target.marks.note(driver, one.stream, one.last_id)
         self._saw(count)
+
+
+def _cut(rows: list[tuple[Any, ...]], error: Exception | None) -> tuple[list[tuple[Any, ...]], Exception | None]:
+    """Rows up to the first that brings more values than one page is to have; the rest is read again."""
+    names = set[str]()
+    for place, row in enumerate(rows):
+        names.update(bulk.names_in(row[5]))
+        if len(names) > _PAGE_VALUES_MAX and place > 0:
+            return rows[:place], None
+    return rows, error
 
 
 def _noted(connection: Driver) -> dict[int, frozenset[int]]:
