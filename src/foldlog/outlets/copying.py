@@ -8,19 +8,22 @@ index are made by the target's own means. What the target may be and whether it 
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from foldlog.core.codec import decode
+from foldlog.core.columns import Columns
 from foldlog.core.errors import CorruptJournalError, FoldlogError, StoreError
+from foldlog.core.view import View
 from foldlog.outlets import copying_check
 from foldlog.outlets.copying_check import Lagging
 from foldlog.outlets.findings import plural
 from foldlog.outlets.ledger import Ledger, Row
 from foldlog.session import checkpoint
 from foldlog.session.config import Config
-from foldlog.session.replaying import collector_resting
+from foldlog.session.replaying import collector_resting, fold_on_connection
 from foldlog.storage import bulk, lease, quarantine, tables
 from foldlog.storage.bulk import Head
 from foldlog.storage.database import Database
@@ -279,15 +282,16 @@ class _Copying:
         self._total = self._done + sum(one.last_id - one.standing for one in lagging)
         prepared: list[tuple[Lagging, checkpoint.Prepared]] = []
         waiting = 0
-        for one in lagging:
-            session_id = one.stream.session_id
-            view, _ = checkpoint.read(self._target, one.stream)
-            found = checkpoint.prepare(session_id, view, writer=writers.get(session_id, "unknown"))
-            prepared.append((one, found))
-            waiting += one.last_id - one.standing
-            if waiting >= _TABLES_EVENTS:
-                self._write_tables(prepared, waiting)
-                prepared, waiting = [], 0
+        with closing(self._target.new_reader()) as reader:
+            for one in lagging:
+                session_id = one.stream.session_id
+                view = checkpoint.read(self._target, one.stream)[0] if one.standing else self._folded(reader, one)
+                found = checkpoint.prepare(session_id, view, writer=writers.get(session_id, "unknown"))
+                prepared.append((one, found))
+                waiting += one.last_id - one.standing
+                if waiting >= _TABLES_EVENTS:
+                    self._write_tables(prepared, waiting)
+                    prepared, waiting = [], 0
         self._write_tables(prepared, waiting)
         with self._target.transaction() as connection:
             driver = driver_of(connection)
@@ -296,15 +300,24 @@ class _Copying:
             driver.executemany("UPDATE sessions SET writer = ? WHERE session_id = ?", changed)
         return len(theirs)
 
+    def _folded(self, reader: Driver, one: Lagging) -> View:
+        with translated(f"reading {self._target.name}"):
+            return fold_on_connection(reader, one.stream)
+
     def _write_tables(self, prepared: list[tuple[Lagging, checkpoint.Prepared]], count: int) -> None:
+        """Write what was prepared; of sessions that had no tables, all rows of a table at once."""
+        new: dict[str, list[Columns]] = {}
         with self._target.transaction() as connection:
             driver = driver_of(connection)
             for one, found in prepared:
                 if one.standing:
                     checkpoint.write(driver, one.stream.session_id, found)
-                else:
-                    for table, rows in found.rows.items():
-                        tables.add_rows(driver, table, rows)
+                    continue
+                for table, rows in found.rows.items():
+                    new.setdefault(table, []).extend(rows)
+            for table, rows in new.items():
+                tables.add_rows(driver, table, rows)
+            for one, _ in prepared:
                 self._target.marks.note(driver, one.stream, one.last_id)
         self._saw(count)
 

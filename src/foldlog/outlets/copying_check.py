@@ -4,12 +4,13 @@ Says nothing of how rows get there (`foldlog.outlets.copying`), nor whether the 
 events are held to their digests and chains when they are read.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from typing import Final, NamedTuple
 
 from foldlog.core.errors import AlreadyExistsError, FoldlogError, StoreError
 from foldlog.storage import bulk, resumed
-from foldlog.storage.blobs import Reader
+from foldlog.storage.blobs import Assembly
 from foldlog.storage.bulk import Head
 from foldlog.storage.database import Database
 from foldlog.storage.driver import Driver, driver_of
@@ -93,25 +94,22 @@ def _other_event(source: Database, target: Database, head: Head, event_id: int) 
 
 def check_blobs(target: Database, names: Iterable[str] | None) -> list[str]:
     """What is wrong with values of a store, read and held to their names: these, or all."""
-    reader = Reader(target)
+    assembly = Assembly()
     found = []
-    for name in _all_names(target) if names is None else names:
-        try:
-            if reader.read(name) is None:
-                found.append(f"blob {name} is missing")
-        except FoldlogError as error:
-            found.append(error.message)
+    with closing(target.new_reader()) as connection:
+        for name in _all_names(connection) if names is None else names:
+            try:
+                if assembly.read(connection, name) is None:
+                    found.append(f"blob {name} is missing")
+            except FoldlogError as error:
+                found.append(error.message)
     return found
 
 
-def _all_names(target: Database) -> Iterable[str]:
+def _all_names(connection: Driver) -> Iterator[str]:
     after = ""
-    while True:
-        with target.read() as connection:
-            page = bulk.blob_names(driver_of(connection), after, _PAGE_ROWS)
+    while page := bulk.blob_names(connection, after, _PAGE_ROWS):
         yield from page
-        if len(page) < _PAGE_ROWS:
-            return
         after = page[-1]
 
 
