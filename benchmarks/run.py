@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from benchmarks import coroutines, machine, parts, reading, servers, sizes, slow_sync, speed, startup
+from benchmarks import copies, coroutines, machine, parts, reading, servers, sizes, slow_sync, speed, startup
 from benchmarks.bench import FULL, QUICK, TINY, Bench, Case, Scale, say
 from benchmarks.processes import ROOT
 from benchmarks.report import render
@@ -36,6 +36,7 @@ CASES: Final[dict[str, Case]] = {
     "wal": sizes.wal,
     "startup": startup.startup,
     "server": servers.servers,
+    "copy": copies.copies,
 }
 SCALES: Final = {scale.name: scale for scale in (FULL, QUICK, TINY)}
 

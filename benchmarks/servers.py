@@ -45,7 +45,8 @@ def servers(bench: Bench) -> Iterator[Measurement]:
         yield _taking_over(bench, server)
 
 
-def _url(server: PostgresServer) -> str:
+def new_url(server: PostgresServer) -> str:
+    """A store of its own on a server."""
     schema = f"bench{next(_schemas)}"
     server.execute(f"CREATE SCHEMA {schema}")
     return server.url(schema)
@@ -72,7 +73,7 @@ def _raw(server: PostgresServer, level: Level, seed: int, count: int) -> Iterato
     """One connection, a lock around it: one autocommit INSERT an event."""
     import psycopg  # noqa: PLC0415
 
-    url = _url(server)
+    url = new_url(server)
     with foldlog.open(url) as store:
         store.start_session(id="s1").close()
     conninfo = url.replace("postgresql+psycopg", "postgresql")
@@ -100,7 +101,7 @@ def _after_the_first(following: Any) -> Any:
 
 @contextmanager
 def _foldlog(server: PostgresServer, level: Level, seed: int, count: int) -> Iterator[Candidate]:
-    with foldlog.open(_url(server), config=foldlog.Config(durability=level)) as store:
+    with foldlog.open(new_url(server), config=foldlog.Config(durability=level)) as store:
         session = _session(store, "s1")
         ops: list[Op] = [emitting(session, seed + number) for number in range(count)]
         yield Candidate("foldlog emit", f"synchronous_commit={level}", lambda s: timed_threads(ops, s))
@@ -148,7 +149,7 @@ def _hosts(bench: Bench, server: PostgresServer) -> Iterator[Measurement]:
 
 def _together(server: PostgresServer, count: int, seconds: float) -> float:
     """Events a second of so many processes at once."""
-    url = _url(server)
+    url = new_url(server)
     foldlog.open(url).close()
     hosts = [
         subprocess.Popen(
@@ -178,7 +179,7 @@ def _following(bench: Bench, server: PostgresServer) -> Measurement:
     """From the moment an event's `emit` begins to the moment another connection has it; gaps of all sizes."""
     say("PostgreSQL, following")
     count = max(20, bench.scale.steps // 2)
-    url, seen_s = _url(server), list[float]()
+    url, seen_s = new_url(server), list[float]()
     with foldlog.open(url) as store:
         session = store.start_session(id="s1")
 
@@ -216,7 +217,7 @@ with foldlog.open(sys.argv[1]) as store:
 def _taking_over(bench: Bench, server: PostgresServer) -> Measurement:
     """From SIGKILL of a writer to another's open session."""
     say("PostgreSQL, taking over")
-    url, took_s = _url(server), list[float]()
+    url, took_s = new_url(server), list[float]()
     with foldlog.open(url) as store:
         store.start_session(id="s1").close()
         for _ in range(bench.scale.repeats):

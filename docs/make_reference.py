@@ -26,6 +26,7 @@ import foldlog.aio
 import foldlog.testing
 import foldlog.testing.strategies
 from foldlog.cli.main import VERBS, cli
+from foldlog.outlets.copying import Copied
 from foldlog.outlets.deletion import Deletion
 from foldlog.outlets.doctor import Diagnosis, Finding
 from foldlog.outlets.findings import Problem, Report, SetApart
@@ -60,7 +61,8 @@ AIO_INTERNAL: Final = frozenset(
 )
 
 HANDED_OUT: Final = (
-    TurnScope, CallScope, RecordedEvent, Report, Problem, SetApart, Repairs, Diagnosis, Finding, Deletion, Hits, Hit,
+    TurnScope, CallScope, RecordedEvent, Report, Problem, SetApart, Repairs, Diagnosis, Finding, Deletion, Copied,
+    Hits, Hit,
 )  # fmt: skip
 
 
@@ -154,9 +156,15 @@ def _line(found: object) -> str:
     return " ".join((inspect.getdoc(found) or "").split("\n\n")[0].split())
 
 
+# Modules whose classes are made by hand, or read by their fields.
+_WITH_SIGNATURE: Final = frozenset(
+    {"config", "limits", "findings", "repair", "doctor", "deletion", "copying", "clock", "crashes"}
+)
+
+
 def _class(kind: type) -> list[str]:
     parts = [f"### {kind.__name__}"]
-    if kind.__module__.endswith(("config", "limits", "findings", "repair", "doctor", "deletion", "clock", "crashes")):
+    if kind.__module__.rpartition(".")[2] in _WITH_SIGNATURE:
         parts.append(_code(f"{kind.__name__}{_signature(kind)}"))
     parts += _doc(kind)
     for name, member in _members(kind):
@@ -406,6 +414,7 @@ ANSWERS: Final = {
     "repair": "One object: `ok` and the `Repairs`.",
     "doctor": "One object: `ok` and the `Diagnosis`.",
     "backup": "One object: `path`.",
+    "copy": "One object: `ok` and the `Copied`.",
     "upgrade": "One object: `schema_before`, `schema_now`.",
     "rm": "One object: the `Deletion`.",
     "completion": "One object: `shell`, `script`.",

@@ -45,6 +45,7 @@ from foldlog.store.paths import checked_path, path_of, place_of
 from foldlog.store.store import Store, open
 
 if TYPE_CHECKING:
+    from foldlog.outlets.copying import Copied
     from foldlog.outlets.doctor import Diagnosis
     from foldlog.outlets.repair import Repairs
     from foldlog.outlets.verify import Progress
@@ -55,6 +56,7 @@ __all__ = [
     "new_state",
     "salvage",
     "doctor",
+    "copy",
     "Store",
     "Session",
     "Config",
@@ -153,3 +155,30 @@ def doctor(path: str | Path) -> "Diagnosis":
     from foldlog.outlets import doctor as outlet  # noqa: PLC0415
 
     return outlet.examine(path_of(path))
+
+
+def copy(source: str | Path, target: str | Path, *, progress: "Progress | None" = None) -> "Copied":
+    """Copy a store into another one, each a path or a URL: between files, servers, and one and the other.
+
+    The target is made if there is none. It is to be empty, or to hold what an earlier copy of the same source has
+    brought: then it goes on from there, be it that the copy was interrupted or that the source has grown. Events
+    keep their text, digests, chains and positions. Each page of them is a transaction of its own, with the values they
+    refer to. Tables and search index are made anew.
+
+    The source is only read, and may be written meanwhile: what is copied is all it had when the copy began.
+    Nobody can write to the target until it is done. Every event of the source is held to its digest and chain
+    when it is read; in the end each session's chain and number of events in the target are those of the source, its
+    events fold, and each value that was brought is held to its hash. `progress` is called with what is done and what
+    there is to do. Returns what was copied.
+
+    Raises `AlreadyExistsError` where the target holds another history, naming the first difference,
+    `CorruptJournalError` at an event of the source that cannot be read, `SessionInUseError` or `StoreBusyError` where
+    somebody writes to the target. What was copied until then stays, and the next copy goes on behind it.
+
+    >>> foldlog.new_state(folder / "here.db", id="demo").close()
+    >>> foldlog.copy(folder / "here.db", folder / "there.db").event_count
+    1
+    """
+    from foldlog.outlets import copying as outlet  # noqa: PLC0415  (rarely asked for)
+
+    return outlet.copy(place_of(source), place_of(target), progress=progress)

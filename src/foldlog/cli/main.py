@@ -46,6 +46,7 @@ VERBS: Final = {
     "repair": ("care", "Make the tables anew, and set damaged events apart."),
     "doctor": ("care", "Look at what surrounds a store and could do it harm."),
     "backup": ("stores", "Copy a store, in use or not, to a new file."),
+    "copy": ("copying", "Copy a store into another: files, servers, both ways."),
     "upgrade": ("stores", "Bring an older store up to date."),
     "rm": ("removing", "Delete a session and every session below it."),
     "completion": ("completing", "Print what makes a shell complete foldlog."),

@@ -82,6 +82,11 @@ class Ledger:
         """The events with faults that are not set apart yet."""
         return {event_id for fault in self.faults for event_id in range(fault.event_id, fault.last_id + 1)}
 
+    def go_on(self, event_id: int, chain: bytes) -> None:
+        """Take the rows through an event as looked at; `chain` is its value, empty where it tells nothing."""
+        self._next = event_id + 1
+        self._links = {chain} if chain else set()
+
     def look(self, row: Row) -> bool:
         """Take the next row; whether it may stand where it does, whole or not."""
         problem = self._misplaced(row)

@@ -8,8 +8,8 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
@@ -177,6 +177,12 @@ class Database(Handle, ABC):
     @abstractmethod
     def file_mode(self) -> int:
         """The mode of files that are written of the store's content."""
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other writer out until the block ends; those who come wait, and are told in the end."""
+        with self.write():
+            yield
 
     @abstractmethod
     def settle(self) -> None:

@@ -7,7 +7,7 @@ differently on the two engines is in `foldlog.storage.sqlite_sql` and `foldlog.s
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -77,6 +77,18 @@ class Sql(Protocol):
 
     def as_stored(self, table: Table, row: Mapping[str, Any], /) -> Mapping[str, Any]:
         """A row as reading it back gives it."""
+
+    def add_rows(self, connection: Any, table: Table, rows: Iterable[Mapping[str, Any]], /) -> None:
+        """Insert rows of which none is there; faster than `write_rows` for many."""
+
+    def put_rows(self, connection: Any, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], /) -> None:
+        """Insert rows of a durable table with the keys they have, inside the caller's transaction."""
+
+    def go_on_behind(self, connection: Any, /) -> None:
+        """Have new keys come behind those that rows were put with, in the caller's transaction."""
+
+    def look_again(self, connection: Any, /) -> None:
+        """Have the engine see how large the durable tables have become."""
 
     def schema_number(self, connection: Any, /) -> int:
         """The number of the schema as the database says."""

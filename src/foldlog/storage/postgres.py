@@ -338,6 +338,14 @@ class PostgresDatabase(Database):
         """Nothing is noted outside the server."""
         return []
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep everybody else from taking a session's lease."""
+        from foldlog.storage import postgres_bulk  # noqa: PLC0415  (rarely asked for)
+
+        with postgres_bulk.alone(self):
+            yield
+
     def settle(self) -> None:
         """Nothing is to be settled: a server that comes back has settled what it has."""
         if not self.resume():

@@ -16,6 +16,7 @@ from sqlalchemy import MetaData, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from foldlog.storage import postgres_bulk
 from foldlog.storage.postgres_driver import Server, number_of
 from foldlog.storage.postgres_views import POSTGRES_VIEWS
 from foldlog.storage.schema import MARK, REVISION, durable, projection, search
@@ -129,7 +130,7 @@ def _fitted(table: Table) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, 
             numbers.append(column.name)
         elif isinstance(kind, sa.Integer):
             whole.append(column.name)
-        elif isinstance(kind, sa.Text):
+        elif isinstance(kind, sa.String):
             texts.append(column.name)
     return tuple(whole), tuple(numbers), tuple(texts)
 
@@ -137,6 +138,13 @@ def _fitted(table: Table) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, 
 def write_rows(connection: Server, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
     """Insert rows, or replace those whose key is there."""
     connection.executemany(_upsert(table), [_row(table, row) for row in rows])
+
+
+def add_rows(connection: Server, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Insert rows of which none is there."""
+    names = [column.name for column in table.columns]
+    fitted = (_row(table, row) for row in rows)
+    postgres_bulk.put_rows(connection, table.name, names, ([row[name] for name in names] for row in fitted))
 
 
 def _row(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,7 +158,7 @@ def _row(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
         if type(found[name]) is float:
             found[name] = Decimal(repr(found[name]))
     for name in texts:
-        if found[name] is not None and "\0" in found[name]:
+        if "\0" in (found.get(name) or ""):
             found[name] = found[name].replace("\0", "\ufffd")  # the copy; `data` has it escaped
     return found
 
@@ -227,6 +235,10 @@ def give_back_space(connection: Server) -> str | None:  # noqa: ARG001
     """Nothing is left to do: the server's autovacuum frees the space for new rows."""
     return None
 
+
+put_rows: Final = postgres_bulk.put_rows
+go_on_behind: Final = postgres_bulk.go_on_behind
+look_again: Final = postgres_bulk.look_again
 
 # The schema.
 

@@ -4,7 +4,7 @@ How a database is opened and written is in `foldlog.storage.sqlite`.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
@@ -91,6 +91,27 @@ def write_rows(connection: sqlite3.Connection, table: Table, rows: Iterable[Mapp
     rows = list(rows)
     if connection.executemany(staying, rows).rowcount < len(rows):
         connection.executemany(moved, rows)
+
+
+def add_rows(connection: sqlite3.Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Insert rows of which none is there."""
+    names = [column.name for column in table.columns]
+    marks = ", ".join(f":{name}" for name in names)
+    connection.executemany(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})", rows)
+
+
+def put_rows(connection: sqlite3.Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Insert rows of a durable table with the keys they have, inside the caller's transaction."""
+    marks = ", ".join("?" * len(columns))
+    connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+
+
+def go_on_behind(connection: sqlite3.Connection) -> None:
+    """Nothing is to be said: the next key is always behind the last one there is."""
+
+
+def look_again(connection: sqlite3.Connection) -> None:
+    """Nothing is to be said: statements are planned by what indexes there are."""
 
 
 def walk(connection: sqlite3.Connection, table: str, columns: str) -> Iterator[Any]:

@@ -19,6 +19,11 @@ def write_rows(connection: Driver, table: str, rows: Iterable[Mapping[str, Any]]
     sql_of(connection).write_rows(connection, projection.tables[table], rows)
 
 
+def add_rows(connection: Driver, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Insert rows of which none is there."""
+    sql_of(connection).add_rows(connection, projection.tables[table], rows)
+
+
 def key_of(row: Mapping[str, Any]) -> Any:
     """What tells a row of a session from its others."""
     return row.get("id", row.get("call_id", row["session_id"]))
