@@ -52,18 +52,20 @@ def server() -> Iterator[PostgresServer]:
         yield found
 
 
-_schemas = itertools.count(1)
+@pytest.fixture
+def new_path(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[], Path | str]:
+    """Gives places where a store can be made: paths, or URLs of schemas on the server."""
+    if engine == "sqlite":
+        names = itertools.chain(["history.db"], (f"history-{number}.db" for number in itertools.count(2)))
+        return lambda: tmp_path / next(names)
+    server: PostgresServer = request.getfixturevalue("server")
+    return server.new_store
 
 
 @pytest.fixture
-def path(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Path | str:
+def path(new_path: Callable[[], Path | str]) -> Path | str:
     """Where a store can be made: a path, or the URL of a schema on the server."""
-    if engine == "sqlite":
-        return tmp_path / "history.db"
-    server: PostgresServer = request.getfixturevalue("server")
-    schema = f"t{next(_schemas)}"
-    server.execute(f"CREATE SCHEMA {schema}")
-    return server.url(schema)
+    return new_path()
 
 
 @pytest.fixture

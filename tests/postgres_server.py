@@ -1,6 +1,7 @@
 """A PostgreSQL server of the tests' own: made in a temporary folder, on a unix socket, ended by its process id."""
 
 import contextlib
+import itertools
 import os
 import pwd
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 _WAIT_S = 60.0
+_MEMORY_BYTES_MIN = 4 * 2**30
 # Where Debian and others keep what is not on the PATH.
 _FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
 
@@ -49,18 +51,28 @@ def _unprivileged() -> dict[str, Any]:
     raise RuntimeError("there is no user to run PostgreSQL as")
 
 
+def _place() -> str:
+    """In memory where there is room: a store is a hundred files, and a disk takes its time to make them."""
+    memory = Path("/dev/shm")
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(memory).free > _MEMORY_BYTES_MIN:
+            return str(memory)
+    return "/tmp"
+
+
 class PostgresServer:
     """One server; `settings` are lines of its configuration. Without syncs: only a crash of the machine needs them."""
 
     def __init__(self, *, fsync: bool = False, settings: tuple[str, ...] = ()) -> None:
         # Short, for the path of a socket may have a hundred bytes only.
-        self.folder = Path(tempfile.mkdtemp(prefix="fl-pg-", dir="/tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix="fl-pg-", dir=_place()))
         self._as = _unprivileged()
+        self._schemas = itertools.count(1)
         if self._as:
             os.chown(self.folder, self._as["user"], self._as["group"])
         self.settings = (
             "listen_addresses=", f"unix_socket_directories={self.folder}", "max_connections=200",
-            f"fsync={'on' if fsync else 'off'}", "logging_collector=off", *settings,
+            f"fsync={'on' if fsync else 'off'}", "logging_collector=off", "max_wal_size=128MB", *settings,
         )  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
         words = ("-A", "trust", "-U", "foldlog", "-E", "UTF8", "--locale=C", "--no-sync")
@@ -133,6 +145,12 @@ class PostgresServer:
         """The URL of a store in a schema of its own."""
         options = quote(f"-csearch_path={schema}", safe="")
         return f"postgresql+psycopg://foldlog@/{database}?host={quote(str(self.folder), safe='')}&options={options}"
+
+    def new_store(self) -> str:
+        """The URL of a store that is not yet made, in a schema of its own."""
+        schema = f"t{next(self._schemas)}"
+        self.execute(f"CREATE SCHEMA {schema}")
+        return self.url(schema)
 
     def execute(self, *statements: str, database: str = "foldlog") -> None:
         import psycopg  # noqa: PLC0415

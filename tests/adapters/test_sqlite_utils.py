@@ -15,6 +15,8 @@ import foldlog
 from foldlog.outlets.sql_functions import NAMES
 from plugin_stores import fill
 
+pytestmark = pytest.mark.sqlite("sqlite-utils opens files")
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

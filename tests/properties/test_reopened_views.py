@@ -1,6 +1,6 @@
 """However a session is opened, read and gone on with, its views show what its journal folds to."""
 
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,23 +80,29 @@ def payload(event: dict[str, Any]) -> dict[str, Any]:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(histories(40, min_size=20), st.lists(steps, min_size=12, max_size=40))
-def test_every_view_is_the_fold_of_its_journal(events: list[dict[str, Any]], plan: list[tuple[str, int]]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        history = History(Path(folder) / "history.db")
-        try:
-            todo = list(reversed(events[1:]))
-            for what, number in plan:
-                history.step(what, number)
-                if what == "batch":
-                    with history.session.batch():
-                        for _ in range(min(number % 6, len(todo))):
-                            one = todo.pop()
-                            history.session.emit(one["type"], **payload(one))
-                elif todo:
-                    one = todo.pop()
-                    history.session.emit(one["type"], **payload(one))
-            for one in reversed(todo):
+def test_every_view_is_the_fold_of_its_journal(
+    new_path: Callable[[], Path],
+    enough: Callable[[], bool],
+    events: list[dict[str, Any]],
+    plan: list[tuple[str, int]],
+) -> None:
+    if enough():
+        return
+    history = History(new_path())
+    try:
+        todo = list(reversed(events[1:]))
+        for what, number in plan:
+            history.step(what, number)
+            if what == "batch":
+                with history.session.batch():
+                    for _ in range(min(number % 6, len(todo))):
+                        one = todo.pop()
+                        history.session.emit(one["type"], **payload(one))
+            elif todo:
+                one = todo.pop()
                 history.session.emit(one["type"], **payload(one))
-            history.check()
-        finally:
-            history.close()
+        for one in reversed(todo):
+            history.session.emit(one["type"], **payload(one))
+        history.check()
+    finally:
+        history.close()

@@ -54,6 +54,7 @@ def test_an_exported_file_that_others_could_read_is_made_private_again(store: fo
     assert stat.S_IMODE((tmp_path / "out" / "demo" / "events.jsonl").stat().st_mode) == 0o600
 
 
+@pytest.mark.sqlite("leases beside its file")
 def test_a_folder_of_leases_that_is_a_link_is_refused(path: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -63,6 +64,7 @@ def test_a_folder_of_leases_that_is_a_link_is_refused(path: Path, tmp_path: Path
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.sqlite("leases beside its file")
 @pytest.mark.parametrize("make", ["symlink_to", "hardlink_to", "fifo", "folder"])
 def test_a_lease_that_is_no_file_of_its_own_is_refused(
     path: Path, store: foldlog.Store, tmp_path: Path, make: str

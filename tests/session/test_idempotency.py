@@ -27,7 +27,7 @@ def session(store: foldlog.Store) -> foldlog.Session:
 def run(code: str, path: Path) -> int:
     """Run code in a process of its own, with `path`; its exit status."""
     environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
-    code = f"import os, sys\nfrom pathlib import Path\nimport foldlog\npath = Path(sys.argv[1])\n{code}"
+    code = f"import os, sys\nimport foldlog\npath = sys.argv[1]\n{code}"
     command = [sys.executable, "-P", "-c", code, str(path)]
     return subprocess.run(command, check=False, env=environment, timeout=60).returncode
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import foldlog
+from engines import change
 from foldlog.core.view import View
 from foldlog.session.replaying import collector_resting, fold_on
 from foldlog.storage import journal, stream_pages
@@ -34,16 +35,21 @@ def test_pages_fold_to_what_the_events_fold_to(store: foldlog.Store, long: str) 
         assert fold_on(store.database, stream, view) == store.view(long)
 
 
-def damage(store: foldlog.Store, statement: str) -> None:
-    with store.database.write() as connection:
-        for trigger in ("events_refuse_update", "events_refuse_delete"):
-            connection.execute(f"DROP TRIGGER IF EXISTS {trigger}")
-        connection.execute(statement)
+UNREADABLE = ["'{'", "'[1]'", "'null'", """'{"a":{"$foldlog":"none","value":1}}'"""]
 
 
-@pytest.mark.parametrize("data", ["'{'", "'[1]'", "'null'", "x'00ff'", """'{"a":{"$foldlog":"none","value":1}}'"""])
+@pytest.mark.parametrize("data", UNREADABLE)
 def test_an_event_that_cannot_be_read_is_told_with_its_position(store: foldlog.Store, long: str, data: str) -> None:
-    damage(store, f"UPDATE events SET data = {data} WHERE event_id = 6")
+    assert_told(store, long, data)
+
+
+@pytest.mark.sqlite("a text column holds bytes")
+def test_an_event_of_bytes_is_told_with_its_position(store: foldlog.Store, long: str) -> None:
+    assert_told(store, long, "x'00ff'")
+
+
+def assert_told(store: foldlog.Store, long: str, data: str) -> None:
+    change(store, f"UPDATE events SET data = {data} WHERE event_id = 6")
     with pytest.raises(foldlog.CorruptJournalError, match="event 6 at position 6 is damaged") as caught:
         store.view(long, at=8)
     assert caught.value.position == 6
@@ -55,7 +61,7 @@ def test_data_that_is_not_what_was_written_is_told_by_every_reader(
     store: foldlog.Store, long: str, tmp_path: Path
 ) -> None:
     before = list(store.events(long))
-    damage(store, "UPDATE events SET data = replace(data, '\"when\":0', '\"when\":7') WHERE event_id = 3")
+    change(store, "UPDATE events SET data = replace(data, '\"when\":0', '\"when\":7') WHERE event_id = 3")
     readers: list[Callable[[], Any]] = [
         lambda: store.view(long, at=8),
         lambda: list(store.events(long)),
@@ -71,7 +77,7 @@ def test_data_that_is_not_what_was_written_is_told_by_every_reader(
 
 @pytest.mark.parametrize("missing", [1, 3, 4, 5, 9])
 def test_a_gap_is_told_with_the_position_after_it(store: foldlog.Store, long: str, missing: int) -> None:
-    damage(store, f"DELETE FROM events WHERE event_id = {missing}")
+    change(store, f"DELETE FROM events WHERE event_id = {missing}")
     with pytest.raises(foldlog.CorruptJournalError, match=f"event {missing} is missing") as caught:
         store.view(long, at=12)
     assert caught.value.position == missing + 1

@@ -15,6 +15,7 @@ def failed_sync(*_: object) -> None:
     raise foldlog.CommitUncertainError("the disk failed during the commit", hint="call reload()") from cause
 
 
+@pytest.mark.sqlite("its write-ahead log")
 def test_reloading_after_a_failed_sync_takes_the_place_of_what_it_wrote(
     store: foldlog.Store, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,7 +71,7 @@ def test_ids_of_your_own_raise_the_counters(session: foldlog.Session) -> None:
     assert session.add_message("user", "")["id"] == 42
     assert list(session.view.messages) == [41, "named", 42]
     session.checkpoint()
-    with foldlog.open(session.store.path, read_only=True) as other:
+    with foldlog.open(session.store.url, read_only=True) as other:
         assert list(other.view("demo").messages) == [41, "named", 42]
 
 

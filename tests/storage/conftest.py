@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,9 @@ from foldlog.core.codec import encode
 from foldlog.core.parts import split
 from foldlog.core.refs import Ref, hash_name
 from foldlog.storage import migrate, sqlite
+from foldlog.storage.database import Database
 from foldlog.storage.journal import Stamped, Stream
-from foldlog.storage.sqlite import SqliteDatabase as Database
+from foldlog.storage.sqlite import SqliteDatabase
 
 AT = "2026-11-22T06:41:10.344131Z"
 
@@ -55,14 +57,24 @@ def blob() -> Callable[..., Ref]:
 
 
 @pytest.fixture
-def new_database(path: Path) -> Iterator[Callable[..., Database]]:
-    """Opens the one file again, as another process would; all are closed at the end."""
-    sqlite.create(path, migrate.make_schema)
+def new_database(engine: str, path: Path | str) -> Iterator[Callable[..., Database]]:
+    """Opens the one database again, as another process would; all are closed at the end."""
     opened: list[Database] = []
 
-    def make(**options: object) -> Database:
-        opened.append(Database(path, **{"durability": "normal", **options}))  # type: ignore[arg-type]
+    def make(**options: Any) -> Database:
+        with_options = {"durability": "normal", **options}
+        if isinstance(path, Path):
+            opened.append(SqliteDatabase(path, **with_options))
+        else:
+            opened.append(postgres.PostgresDatabase(postgres_making.parsed(path), **with_options))
         return opened[-1]
+
+    if isinstance(path, Path):
+        sqlite.create(path, migrate.make_schema)
+    else:
+        from foldlog.storage import postgres, postgres_making  # noqa: PLC0415
+
+        postgres_making.prepare(postgres_making.parsed(path), read_only=False)
 
     yield make
     for one in opened:

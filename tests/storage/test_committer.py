@@ -20,8 +20,8 @@ from foldlog.core.errors import (
 from foldlog.core.refs import Ref
 from foldlog.storage import journal
 from foldlog.storage.committer import Append, Committer
+from foldlog.storage.database import Database
 from foldlog.storage.journal import Stamped, Stream
-from foldlog.storage.sqlite import SqliteDatabase as Database
 
 WAIT_S = 30
 
@@ -115,6 +115,7 @@ def queued(committer: Committer, *appends: Append) -> list[Caller]:
     return callers
 
 
+@pytest.mark.sqlite("its trace of statements")
 def test_alone_an_append_is_one_statement_in_its_callers_thread(
     committer: Committer, database: Database, line: Any
 ) -> None:

@@ -7,6 +7,8 @@ import pytest
 from foldlog.core.errors import StoreError
 from foldlog.storage import file_system
 
+pytestmark = pytest.mark.sqlite("files")
+
 MOUNTINFO = r"""
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 30 22 0:30 / /home rw shared:5 master:2 - nfs4 server:/home rw,addr=10.0.0.1

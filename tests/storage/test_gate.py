@@ -21,6 +21,8 @@ from foldlog.storage.gate import Gate
 from foldlog.storage.sqlite import SqliteDatabase as Database
 from foldlog.storage.sqlite import create
 
+pytestmark = pytest.mark.sqlite("the gate of its commits")
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

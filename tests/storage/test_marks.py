@@ -15,6 +15,8 @@ from foldlog.storage.marks import Lost
 from foldlog.storage.sqlite import SqliteDatabase as Database
 from foldlog.storage.sqlite import create
 
+pytestmark = pytest.mark.sqlite("marks beside its file")
+
 
 @pytest.fixture
 def file(path: Path) -> Path:

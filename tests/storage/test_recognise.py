@@ -8,6 +8,8 @@ import pytest
 import foldlog
 from foldlog.storage import migrate, recognise, sqlite
 
+pytestmark = pytest.mark.sqlite("a schema as its file has it")
+
 
 def changed(path: Path, *statements: str) -> None:
     foldlog.open(path).close()

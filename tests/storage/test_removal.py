@@ -14,6 +14,8 @@ from foldlog.storage import blob_check, blobs, journal, removal, sqlite_sql
 from foldlog.storage.driver import driver_of
 from foldlog.storage.sqlite import SqliteDatabase as Database
 
+pytestmark = pytest.mark.sqlite("pragmas around a deletion, a file that is made smaller")
+
 
 def ref(value: Any) -> Ref:
     found = encode(value, canonical=True)

@@ -8,6 +8,8 @@ import pytest
 from foldlog.storage.schema import projection
 from foldlog.storage.sqlite import SqliteDatabase as Database
 
+pytestmark = pytest.mark.sqlite("its own plans")
+
 # What people filter by, and the index that finds it. Within a session any index that begins with it will do.
 FILTERED = {
     "SELECT * FROM sessions WHERE session_id = 'demo'": "sqlite_autoindex_sessions_1",

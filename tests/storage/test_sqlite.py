@@ -18,6 +18,8 @@ from foldlog.storage.schema import APPLICATION_ID, SCHEMA_NUMBER
 from foldlog.storage.sqlite import SqliteDatabase as Database
 from foldlog.storage.sqlite import check_file, create, probe
 
+pytestmark = pytest.mark.sqlite("how its file is opened and written")
+
 
 def pragma(connection: sqlite3.Connection, name: str) -> Any:
     return connection.execute(f"PRAGMA {name}").fetchone()[0]

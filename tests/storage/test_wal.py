@@ -11,6 +11,8 @@ import pytest
 from foldlog.storage import journal, wal
 from foldlog.storage.sqlite import SqliteDatabase as Database
 
+pytestmark = pytest.mark.sqlite("its write-ahead log")
+
 MIB = 1024 * 1024
 
 

@@ -77,7 +77,7 @@ def test_several_followers_at_once(made: Path) -> None:
         assert seen == [[*range(200)]] * 4
 
 
-def test_what_is_not_wanted_is_read_once(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_wanted_is_read_once(made: Path, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     original = event_feed.read_feed
 
@@ -91,16 +91,20 @@ def test_what_is_not_wanted_is_read_once(made: Path, monkeypatch: pytest.MonkeyP
         looks = feed.looks(reader.database, feed.wanted(reader.database, None, 0, ["wanted"]))
         for n in range(5):
             session.add_event("note", n=n)
-            assert next(looks) is None
+            looked = len(asked)
+            while len(asked) == looked:  # a server is not asked each time
+                assert next(looks) is None
         session.add_event("wanted")
-        event = next(looks)
-        assert event is not None
+        event = next(event for event in looks if event is not None)
         assert event["type"] == "wanted"
         looks.close()
     assert asked == sorted(asked)
-    assert len(set(asked)) == len(asked) == 6
+    assert len(set(asked)) == 6
+    if engine == "sqlite":  # which tells whether anything was committed
+        assert len(asked) == 6
 
 
+@pytest.mark.sqlite("its write-ahead log")
 def test_the_log_is_copied_back_and_cut_under_a_follower(made: Path) -> None:
     with foldlog.open(made, read_only=True) as reader:
         events = reader.follow("demo", types=["note"], idle_timeout=30)
@@ -109,6 +113,7 @@ def test_the_log_is_copied_back_and_cut_under_a_follower(made: Path) -> None:
             assert [next(events)["n"] for _ in range(10)] == [*range(n, n + 10)]
 
 
+@pytest.mark.sqlite("a file takes the place of its file")
 def test_a_follower_says_that_the_store_was_replaced(made: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     with foldlog.open(made) as store:

@@ -115,6 +115,7 @@ def test_readers_see_what_is_committed_and_tables_as_of_the_checkpoint(path: Pat
         assert lag == {"lag": 1}
 
 
+@pytest.mark.sqlite("its file stays as it is")
 def test_readers_write_nothing(path: Path, tmp_path: Path) -> None:
     with foldlog.open(path) as store:
         fill(store, "demo", 10)
@@ -151,6 +152,7 @@ def test_a_query_left_half_read_lets_go(store: foldlog.Store) -> None:
     fill(store, "other", 1)
 
 
+@pytest.mark.sqlite("sqlite-utils reads no server")
 def test_sqlite_utils_reads_the_tables(store: foldlog.Store) -> None:
     fill(store, "demo", 1)
     database = store.sqlite_utils()

@@ -10,6 +10,7 @@ import pytest
 
 import foldlog
 from foldlog.testing import StoreContract
+from postgres_server import PostgresServer
 
 
 class TestDefault(StoreContract):
@@ -19,15 +20,26 @@ class TestDefault(StoreContract):
 class TestWithFiles(StoreContract):
     """At durability normal, every checkpoint exported, no value inline; calls left running."""
 
-    def open_store(self, path: Path) -> foldlog.Store:
-        config = foldlog.Config(durability="normal", inline_bytes_max=0, export_dir=path.with_suffix(".files"))
-        return foldlog.open(path, config=config)
+    def open_store(self, path: Path | str) -> foldlog.Store:
+        files = Path(path).with_suffix(".files")
+        return foldlog.open(path, config=foldlog.Config(durability="normal", inline_bytes_max=0, export_dir=files))
 
     def record(self, session: foldlog.Session) -> None:
         turn = session.add_turn()
         session.add_call("leaf", turn_id=turn["id"], request_ref=session.value_ref(["part"] * 100))
         session.update_status("running")
         session.add_message("user", "hello", turn_id=turn["id"])
+
+
+class TestOnServer(StoreContract):
+    """Each store in a schema of its own."""
+
+    @pytest.fixture(autouse=True)
+    def on_server(self, server: PostgresServer) -> None:
+        self.server = server
+
+    def place(self, path: Path) -> Path | str:
+        return self.server.new_store()
 
 
 def nothing_inside(session: foldlog.Session) -> None:
@@ -79,8 +91,10 @@ def late_events(session: foldlog.Session) -> None:
 class Broken(foldlog.Store):
     """A store whose sessions, or which itself, breaks one promise."""
 
-    def __init__(self, path: Path, spoil: Callable[[foldlog.Session], None] | None, verbs: dict[str, Any]) -> None:
-        super().__init__(path, foldlog.Config(durability="normal"))
+    def __init__(
+        self, path: Path | str, spoil: Callable[[foldlog.Session], None] | None, verbs: dict[str, Any]
+    ) -> None:
+        super().__init__(Path(path), foldlog.Config(durability="normal"))
         self.spoil = spoil or (lambda _: None)
         for name, change in verbs.items():
             setattr(self, name, change(getattr(self, name)))
@@ -126,7 +140,7 @@ MUTANTS: list[tuple[str, Callable[[foldlog.Session], None] | None, dict[str, Any
 @pytest.mark.parametrize(("name", "spoil", "verbs"), MUTANTS, ids=[name for name, *_ in MUTANTS])
 def test_each_test_of_the_contract_finds_what_it_is_for(tmp_path: Path, name: str, spoil: Any, verbs: Any) -> None:
     class Contract(StoreContract):
-        def open_store(self, path: Path) -> foldlog.Store:
+        def open_store(self, path: Path | str) -> foldlog.Store:
             return Broken(path, spoil, verbs)
 
     with pytest.raises((AssertionError, foldlog.StaleWriterError)):

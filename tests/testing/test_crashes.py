@@ -16,7 +16,7 @@ from foldlog.storage import journal
 from foldlog.testing import Say, check_store, crash_at, crash_points, run_until_crash
 
 
-def work(path: Path) -> Callable[[Say], None]:
+def work(path: Path | str, files: Path) -> Callable[[Say], None]:
     def record(say: Say) -> None:
         with foldlog.open(path) as store:
             session = store.start_session(id="demo")
@@ -24,12 +24,12 @@ def work(path: Path) -> Callable[[Say], None]:
             say(session.add_event("second", ref=session.value_ref("x" * 9000)))
             session.checkpoint()
             say("checkpoint")
-            store.export(path.with_name("files"))
+            store.export(files)
 
     return record
 
 
-def left(path: Path) -> tuple[list[str], int]:
+def left(path: Path | str) -> tuple[list[str], int]:
     """The types of the events, and the event at which the tables stand."""
     with foldlog.open(path) as store:
         check_store(store)
@@ -54,22 +54,23 @@ def left(path: Path) -> tuple[list[str], int]:
     ],
 )
 def test_a_point_kills_there_and_nowhere_else(
-    path: Path, point: str, nth: int, said: list[object], events: list[str], standing: int
+    path: Path, tmp_path: Path, point: str, nth: int, said: list[object], events: list[str], standing: int
 ) -> None:
-    crash = run_until_crash(work(path), point, nth=nth)
+    crash = run_until_crash(work(path, tmp_path / "files"), point, nth=nth)
     assert crash
     assert crash.said == said
     assert left(path) == (events, standing)
-    files = [entry.name for entry in path.with_name("files").rglob("*") if entry.is_file()]
+    files = [entry.name for entry in (tmp_path / "files").rglob("*") if entry.is_file()]
     assert [name.startswith(".") for name in files] == {"in_export": [True], "after_export": [False]}.get(point, [])
 
 
 @pytest.mark.parametrize("point", crash_points())
-def test_every_moment_of_a_kind_is_reached_until_the_function_ends(tmp_path: Path, point: str) -> None:
+def test_every_moment_of_a_kind_is_reached_until_the_function_ends(
+    new_path: Callable[[], Path], tmp_path: Path, point: str
+) -> None:
     for nth in count(1):
-        path = tmp_path / str(nth) / "history.db"
-        path.parent.mkdir()
-        crash = run_until_crash(work(path), point, nth=nth)
+        path = new_path()
+        crash = run_until_crash(work(path, tmp_path / f"files-{nth}"), point, nth=nth)
         if not crash.happened:
             break
         with foldlog.open(path) as store:

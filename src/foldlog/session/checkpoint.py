@@ -19,7 +19,7 @@ from foldlog.core.columns import (
     tree_columns,
     usage_columns,
 )
-from foldlog.core.documents import Edge, Node, facts_of
+from foldlog.core.documents import Edge, Node, edge_of, facts_of
 from foldlog.core.measures import Totals, is_edge
 from foldlog.core.rows import COUNTERS, KINDS, Changed
 from foldlog.core.view import View
@@ -124,20 +124,28 @@ def expected_tables(session_id: str, view: View) -> dict[str, dict[Any, Columns]
 
 def stored_node(session_id: str, rows: Mapping[str, Mapping[Any, Columns]]) -> Node:
     """What a session brings to the documents, from its rows in the tables, by table and key."""
-    edges = [_named(row, rows["calls"]) for row in sorted(rows["tree"].values(), key=lambda row: row["seq"])]
+    edges = [_edge(row, rows["calls"]) for row in sorted(rows["tree"].values(), key=lambda row: row["seq"])]
     return _node(
         session_id,
         decode(rows["final"][session_id]["data"]),
         decode(rows["usage"][session_id]["data"]),
-        [Edge(row["call_id"], row["child_session_id"], row["status"], row["edge_type"]) for row in edges],
+        edges,
     )
 
 
-def _named(edge: Columns, calls: Mapping[Any, Columns]) -> Columns:
-    """An edge with its call's own id: some engines hold a number below 0 for a name."""
-    call_id = edge["call_id"]
-    is_number = type(call_id) is int and call_id < 0 and call_id in calls
-    return {**edge, "call_id": decode(calls[call_id]["data"])["id"]} if is_number else edge
+def _edge(row: Columns, calls: Mapping[Any, Columns]) -> Edge:
+    """An edge: its call's, where some engine's columns may not hold all of that."""
+    call_id, texts = row["call_id"], (row["child_session_id"], row["status"], row["edge_type"])
+    is_name = type(call_id) is int and call_id < 0
+    if call_id in calls and (
+        is_name or any("\ufffd" in text or len(text) > _PLAIN_CHARS_MAX for text in texts if text)
+    ):
+        return edge_of(decode_row(calls[call_id]["data"]))
+    return Edge(call_id, *texts)
+
+
+# Longer texts may have been cut where an index has them.
+_PLAIN_CHARS_MAX: Final = 256
 
 
 def read(database: Database, stream: Stream) -> tuple[View, Head | None]:
@@ -235,8 +243,8 @@ def read_nodes(database: Database, session_id: str) -> dict[str, Node]:
         finals = dict(tables.read_below(connection, "final", "session_id, data", session_id))
         usages = dict(tables.read_below(connection, "usage", "session_id, data", session_id))
         edges: dict[str, list[Edge]] = {}
-        for found, *edge in tables.read_edges_below(connection, session_id):
-            edges.setdefault(found, []).append(Edge(*edge))
+        for found, *edge, call in tables.read_edges_below(connection, session_id):
+            edges.setdefault(found, []).append(Edge(*edge) if call is None else edge_of(decode_row(call)))
         heads = journal.last_event_ids(connection, session_id)
     with told_of_damage(session_id):
         return {

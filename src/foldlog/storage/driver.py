@@ -53,8 +53,8 @@ class Sql(Protocol):
         """An expression: an event's data as bytes."""
 
     @property
-    def EDGE_NAME(self) -> str:  # noqa: N802
-        """An expression for `id_of`, beside the call_id of the table tree."""
+    def EDGE_CALL(self) -> str:  # noqa: N802
+        """An expression: the call behind a row of the table tree, as JSON, where the row may not hold all of it."""
 
     @property
     def IS_WHOLE_CHAIN(self) -> str:  # noqa: N802

@@ -30,7 +30,7 @@ def read_feed(
         where.append("events.session_key = ?")
         values.append(stream.key)
     if types is not None:
-        where.append(f"type IN ({', '.join('?' * len(types))})")
+        where.append(f"type IN ({', '.join('?' * len(types))})" if types else "FALSE")
         values += types
     sql, order = f"{SELECT} WHERE {' AND '.join(where)}", f"ORDER BY position LIMIT {_PAGE_ROWS}"
     while True:

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -28,7 +28,7 @@ from foldlog.storage import blobs, quarantine, resumed
 from foldlog.storage.damage import damaged
 from foldlog.storage.database import Database
 from foldlog.storage.driver import Driver, driver_of, insert, sql_of
-from foldlog.storage.faults import is_uncertain, may_try_again, refused_by, translate, unanswered
+from foldlog.storage.faults import is_constraint, is_uncertain, may_try_again, refused_by, translate, unanswered
 
 SELECT: Final = (
     "SELECT position, streams.id, event_id, type, at, data, digest, chain, idempotency_key "
@@ -180,11 +180,25 @@ class _Writing:
         values = list(itertools.chain.from_iterable(map(_values, self.stamped)))
         try:
             connection.execute(_insert(len(self.stamped)), values)
-        except sqlite3.IntegrityError:
+        except sqlite3.Error as error:
+            if not is_constraint(error):
+                raise
             self.in_transaction(connection, None)  # one by one, to find the guilty one
 
     def in_transaction(self, connection: Driver, also: Callable[[Driver], None] | None) -> None:
         """Streams, blobs, rows and more, in one transaction."""
+        try:
+            self._write(connection, also, connection.executemany)
+        except sqlite3.Error as error:
+            if not is_constraint(error) or len(self.stamped) < 2 or self.event is not self.stamped[-1]:
+                raise
+            # Some drivers take all rows before they write the first: once more, to find the guilty one.
+            self.roll_back(connection)
+            self._write(connection, also, lambda sql, rows: [connection.execute(sql, row) for row in rows])
+
+    def _write(
+        self, connection: Driver, also: Callable[[Driver], None] | None, write: Callable[[str, Any], object]
+    ) -> None:
         connection.execute(sql_of(connection).BEGIN_APPEND)
         for event in self.stamped:
             self.event = event
@@ -193,7 +207,7 @@ class _Writing:
                 self.begun.append(event.stream)
             if event.refs:
                 blobs.store(connection, event.refs)
-        connection.executemany(_INSERT, map(self._values_of, self.stamped))
+        write(_INSERT, map(self._values_of, self.stamped))
         if also is not None:
             also(connection)
         connection.execute("COMMIT")
@@ -292,7 +306,9 @@ def find_stream(database: Database, session_id: str) -> Stream:
 
 
 def has_stream(database: Database, session_id: str) -> bool:
-    """Whether the journal has a session of this id."""
+    """Whether the journal has a session of this id, which may be any text: not every engine takes every one."""
+    if "\0" in session_id:
+        return False
     with database.read() as connection:
         found = connection.exec_driver_sql("SELECT 1 FROM streams WHERE id = ?", (session_id,)).first()
     return found is not None

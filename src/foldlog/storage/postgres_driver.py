@@ -17,6 +17,7 @@ import psycopg
 from psycopg import pq
 from psycopg.adapt import AdaptersMap
 from psycopg.types.numeric import NumericLoader
+from psycopg.types.string import BytesBinaryDumper
 from sqlalchemy.exc import DBAPIError
 
 # PostgreSQL's conditions by the SQLite result code that says the same; by class where no code is listed.
@@ -76,15 +77,20 @@ class _Number(NumericLoader):
         return number_of(super().load(data))
 
 
+# SQLite's whole numbers end here, and so do ours.
+_WHOLE_MAX: Final = 2**63
+
+
 def number_of(found: Decimal) -> int | float:
     """A number of a column of any numbers: whole ones are int, others float."""
-    whole = int(found) if found.is_finite() else 0
-    return whole if whole == found else float(found)
+    is_whole = found.is_finite() and -_WHOLE_MAX <= found < _WHOLE_MAX and found == int(found)
+    return int(found) if is_whole else float(found)
 
 
 def adapt(adapters: AdaptersMap) -> None:
-    """Have a connection give numbers as SQLite does."""
+    """Have a connection give numbers as SQLite does, and send bytes as they are: as text they are twice as long."""
     adapters.register_loader("numeric", _Number)
+    adapters.register_dumper(bytes, BytesBinaryDumper)
 
 
 @lru_cache(maxsize=1024)

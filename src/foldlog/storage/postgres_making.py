@@ -41,13 +41,9 @@ def prepare(url: URL, *, read_only: bool) -> None:
     with translated(f"opening {name}"):
         database = PostgresDatabase(url, read_only=True)
         try:
-            server = database.new_reader()
-            try:
-                is_made = _is_store(server, name)
-            finally:
-                server.close()
-            if is_made:
-                return
+            with database.read() as connection:
+                if _is_store(connection.info["server"], name):
+                    return
             if read_only:
                 raise NotAStoreError(f"there is no store at {name}", hint="check the database and its search path")
             _make(database, name)
@@ -61,8 +57,7 @@ def _make(database: PostgresDatabase, name: str) -> None:
         server.execute("BEGIN")
         server.execute("SELECT pg_advisory_xact_lock(?)", (advisory_key(f"{database.space}/making"),))
         if not _is_store(server, name):
-            for statement in schema_statements():
-                server.execute(statement)
+            server.execute(";\n".join(schema_statements()))
         server.execute("COMMIT")
     finally:
         server.close()

@@ -32,11 +32,17 @@ IS_WHOLE_CHAIN: Final = "length(chain) = 32"
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 # Row ids that are names stand in the id columns as numbers below all ids: bit 62 is set, and the sign.
 _NAMED: Final = -(2**62)
+# An expression: the JSON of a column. Its functions refuse a text with NUL in it, wherever that stands.
+AS_JSON: Final = r"replace({}, '\u0000', '\ufffd')::json"
+# An entry of an index has a third of a page, for two such texts; an address, which tables are joined by, has less.
+_INDEXED_BYTES_MAX: Final = 1200
 
-EDGE_NAME: Final = (
-    f"CASE WHEN tree.call_id <= {_NAMED} THEN (SELECT calls.data::json ->> 'id' FROM calls "
+EDGE_CALL: Final = (
+    f"CASE WHEN tree.call_id <= {_NAMED} OR octet_length(child_session_id) > {_INDEXED_BYTES_MAX - 4} "
+    "OR strpos(concat(child_session_id, status, edge_type), '\ufffd') > 0 THEN (SELECT calls.data FROM calls "
     "WHERE calls.session_id = tree.session_id AND calls.id = tree.call_id) END"
 )
+
 
 # Not logged: after a crash of the server nobody holds a lease.
 LEASES: Final = (
@@ -121,8 +127,8 @@ def _upsert(table: Table) -> str:
 
 
 @cache
-def _fitted(table: Table) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """The columns of a table that hold whole numbers, numbers, and text."""
+def _fitted(table: Table) -> tuple[tuple[str, ...], ...]:
+    """The columns of a table that hold whole numbers, numbers, text, and those of text that an index has."""
     whole, numbers, texts = [], [], []
     for column in table.columns:
         kind = column.type.dialect_impl(_DIALECT)
@@ -132,7 +138,8 @@ def _fitted(table: Table) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, 
             whole.append(column.name)
         elif isinstance(kind, sa.String):
             texts.append(column.name)
-    return tuple(whole), tuple(numbers), tuple(texts)
+    in_index = {column.name for index in table.indexes for column in index.columns}
+    return tuple(whole), tuple(numbers), tuple(texts), tuple(name for name in texts if name in in_index)
 
 
 def write_rows(connection: Server, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -148,9 +155,12 @@ def add_rows(connection: Server, table: Table, rows: Iterable[Mapping[str, Any]]
 
 
 def _row(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as PostgreSQL takes it: names of rows as numbers, floats exactly, no NUL in text."""
+    """A row as PostgreSQL takes it: names of rows as numbers, floats exactly, no NUL in text, no long text in indexes.
+
+    What is changed here is a copy; `data` has it as it is.
+    """
     found = dict(row)
-    whole, numbers, texts = _fitted(table)
+    whole, numbers, texts, indexed = _fitted(table)
     for name in whole:
         if type(found[name]) is not int:
             found[name] = row_key(found[name])
@@ -158,8 +168,11 @@ def _row(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
         if type(found[name]) is float:
             found[name] = Decimal(repr(found[name]))
     for name in texts:
-        if "\0" in (found.get(name) or ""):
-            found[name] = found[name].replace("\0", "\ufffd")  # the copy; `data` has it escaped
+        text = found.get(name)
+        if text is not None and "\0" in text:
+            text = found[name] = text.replace("\0", "\ufffd")
+        if text is not None and len(text) > _INDEXED_BYTES_MAX // 4 and name in indexed:
+            found[name] = text.encode()[:_INDEXED_BYTES_MAX].decode(errors="ignore")
     return found
 
 
@@ -182,7 +195,7 @@ def id_of(key: Any, name: Any) -> Any:
 
 def id_name(column: str, key: str) -> str:
     """An expression: the name where the id column holds the number of one."""
-    return f"CASE WHEN {column} <= {_NAMED} THEN data::json ->> '{key}' END"
+    return f"CASE WHEN {column} <= {_NAMED} THEN {AS_JSON.format('data')} ->> '{key}' END"
 
 
 # Rows in bulk.

@@ -26,7 +26,7 @@ BEGIN_APPEND: Final = "BEGIN IMMEDIATE"
 DATA_BYTES: Final = "CAST(data AS BLOB)"
 IS_WHOLE_CHAIN: Final = "typeof(chain) = 'blob' AND length(chain) = 32"
 
-EDGE_NAME: Final = "NULL"
+EDGE_CALL: Final = "NULL"
 
 _DIALECT: Final = sqlite.dialect()
 

@@ -159,14 +159,17 @@ _BELOW = "session_id = ? OR session_id > ? AND session_id < ?"
 
 
 def read_edges_below(connection: Connection, session_id: str) -> list[tuple[Any, ...]]:
-    """Of a session and all below it the edges, by session and place: session, call, child, status, type."""
+    """Of a session and all below it the edges, by session and place: session, call, child, status, type.
+
+    Behind these the call's data, where the columns may not hold all of it.
+    """
     words = sql_of(driver_of(connection))
     rows = connection.exec_driver_sql(
-        f"SELECT session_id, call_id, child_session_id, status, edge_type, {words.EDGE_NAME} FROM {tree.name} "
+        f"SELECT session_id, call_id, child_session_id, status, edge_type, {words.EDGE_CALL} FROM {tree.name} "
         f"WHERE {_BELOW} ORDER BY session_id, seq",
         (session_id, *range_below(session_id)),
     )
-    return [(found, words.id_of(call_id, name), *edge) for found, call_id, *edge, name in rows]
+    return [tuple(row) for row in rows]
 
 
 def table_names() -> list[str]:

@@ -24,6 +24,7 @@ class StoreContract:
     `open_store` opens the store at a path, making it if there is none; with your settings, your wrapper.
     `record` does to a fresh session what your application does, and may leave it open or end it. Both
     must not depend on anything but their arguments: some tests call them in a forked process that is killed.
+    Where your stores are on a server, say in `place` where each is to be made.
 
     In a module of tests:
 
@@ -35,8 +36,15 @@ class StoreContract:
                 run_our_agent(session)
     """
 
-    def open_store(self, path: Path) -> foldlog.Store:
-        """Open the store at a path, as the application does."""
+    def place(self, path: Path) -> Path | str:
+        """Where a test's store is to be: at the path itself, or at the URL of an empty schema that you make for it.
+
+        Called once for each store.
+        """
+        return path
+
+    def open_store(self, path: Path | str) -> foldlog.Store:
+        """Open the store at a place, as the application does."""
         return foldlog.open(path)
 
     def record(self, session: foldlog.Session) -> None:
@@ -55,7 +63,7 @@ class StoreContract:
 
     def test_what_is_recorded_is_in_view_journal_and_tables(self, tmp_path: Path) -> None:
         """Append, then fold: the live view is the fold of the journal, and so are tables after a checkpoint."""
-        with self.open_store(tmp_path / "contract.db") as store:
+        with self.open_store(self.place(tmp_path / "contract.db")) as store:
             with store.start_session(id="contract") as session:
                 self.record(session)
                 check_session(store, "contract")
@@ -65,7 +73,7 @@ class StoreContract:
 
     def test_a_store_opened_again_says_the_same(self, tmp_path: Path) -> None:
         """Closing and opening changes nothing, and a session goes on where it was."""
-        path = tmp_path / "contract.db"
+        path = self.place(tmp_path / "contract.db")
         with self.open_store(path) as store, store.start_session(id="contract") as session:
             self.record(session)
         with self.open_store(path) as store:
@@ -80,7 +88,10 @@ class StoreContract:
 
     def test_what_is_refused_leaves_nothing(self, tmp_path: Path) -> None:
         """A refused event changes neither the journal, nor the view, nor the next id."""
-        with self.open_store(tmp_path / "contract.db") as store, store.start_session(id="contract") as session:
+        with (
+            self.open_store(self.place(tmp_path / "contract.db")) as store,
+            store.start_session(id="contract") as session,
+        ):
             self.record(session)
             before, document = list(store.events()), session.view.document()
             for attempt in (
@@ -95,7 +106,10 @@ class StoreContract:
 
     def test_a_batch_is_all_or_none(self, tmp_path: Path) -> None:
         """A batch that raises leaves nothing; one that ends is there as a whole, in a row."""
-        with self.open_store(tmp_path / "contract.db") as store, store.start_session(id="contract") as session:
+        with (
+            self.open_store(self.place(tmp_path / "contract.db")) as store,
+            store.start_session(id="contract") as session,
+        ):
             before = list(store.events())
             with contextlib.suppress(foldlog.UnknownRowError), session.batch():
                 session.add_event("contract.batched")
@@ -108,7 +122,7 @@ class StoreContract:
 
     def test_a_key_is_used_once(self, tmp_path: Path) -> None:
         """The same idempotency key gives the first event back, before and after reopening."""
-        path = tmp_path / "contract.db"
+        path = self.place(tmp_path / "contract.db")
         with self.open_store(path) as store, store.start_session(id="contract") as session:
             first = session.emit("contract.keyed", idempotency_key="k")
             expect(session.emit("contract.keyed", idempotency_key="k") == first, "one key made two events")
@@ -118,7 +132,10 @@ class StoreContract:
 
     def test_threads_share_a_session(self, tmp_path: Path) -> None:
         """Events of many threads have ids without gaps, and an update reads and writes in one step."""
-        with self.open_store(tmp_path / "contract.db") as store, store.start_session(id="contract") as session:
+        with (
+            self.open_store(self.place(tmp_path / "contract.db")) as store,
+            store.start_session(id="contract") as session,
+        ):
             call_id = session.add_call("leaf", tries=0)["id"]
 
             def work() -> None:
@@ -136,7 +153,7 @@ class StoreContract:
 
     def test_a_session_has_one_writer(self, tmp_path: Path) -> None:
         """A second writer is refused, with the name of the first; readers are not."""
-        path = tmp_path / "contract.db"
+        path = self.place(tmp_path / "contract.db")
         with self.open_store(path) as store, store.start_session(id="contract") as session:
             self.record(session)
             with self.open_store(path) as other:
@@ -147,13 +164,15 @@ class StoreContract:
                 expect(reader.view("contract") == session.view, "a reader sees something else than the writer")
 
     def test_an_export_and_a_backup_hold_what_the_store_holds(self, tmp_path: Path) -> None:
-        """The files have every event, and a backup is a store with the same."""
-        with self.open_store(tmp_path / "contract.db") as store:
+        """The files have every event, and a backup, which a server makes by itself, is a store with the same."""
+        with self.open_store(self.place(tmp_path / "contract.db")) as store:
             with store.start_session(id="contract") as session:
                 self.record(session)
             store.export(tmp_path / "files")
             lines = (tmp_path / "files" / "contract" / "events.jsonl").read_bytes().splitlines()
             expect(len(lines) == len(list(store.events("contract"))), "the exported events are not all there are")
+            if store.path is None:
+                return
             store.backup(tmp_path / "backup.db")
             with foldlog.open(tmp_path / "backup.db", read_only=True) as copy:
                 expect(list(copy.events()) == list(store.events()), "the backup has other events")
@@ -163,9 +182,9 @@ class StoreContract:
         """Killed around the first commits and checkpoints, and some of the later ones: nothing acknowledged is lost."""
         for point in ("before_commit", "in_commit", "after_commit", "in_checkpoint", "after_checkpoint"):
             for nth in _NTHS:
-                path = tmp_path / f"{point}-{nth}.db"
+                path = self.place(tmp_path / f"{point}-{nth}.db")
 
-                def work(say: Say, path: Path = path) -> None:
+                def work(say: Say, path: Path | str = path) -> None:
                     with self.open_store(path) as store:
                         session = store.start_session(id="contract")
                         say(1)
@@ -178,7 +197,7 @@ class StoreContract:
                 if not crash.happened:
                     break
 
-    def _check_left_behind(self, path: Path, acknowledged: int) -> None:
+    def _check_left_behind(self, path: Path | str, acknowledged: int) -> None:
         """That a store whose process may have been killed has what was acknowledged, and goes on."""
         with self.open_store(path) as store:
             check_store(store)
