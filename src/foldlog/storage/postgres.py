@@ -8,6 +8,7 @@ feed may read to. Leases are in `postgres_lease`, waiting for events in `postgre
 
 import contextlib
 import os
+import re
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -77,7 +78,36 @@ def _cut_off_child() -> None:
 os.register_at_fork(after_in_child=_cut_off_child)
 
 
+# Where a URL's query may have a secret too.
+_SECRETS: Final = ("password", "sslpassword")
+
+
+def name_of(url: URL) -> str:
+    """A URL as errors and people call it, without its passwords."""
+    hidden = url.update_query_dict({key: "hidden" for key in _SECRETS if key in url.query})
+    return hidden.render_as_string(hide_password=True)
+
+
+def unreachable(name: str, error: psycopg.Error) -> StoreError:
+    """The error for a server that does not let us in, in its own words: they have no secret in them."""
+    found = _SERVERS_WORD.search(str(error)) or _OWN_WORD.search(str(error))
+    why = found[1].strip()[:200] if found else type(error).__name__
+    hint = "see that the server runs, and that host and port are right"
+    if "password" in why or "authentication" in why or "pg_hba" in why:
+        hint = (
+            "check the user, the password (PGPASSWORD or ~/.pgpass keep it out of the URL) and the server's pg_hba.conf"
+        )
+    elif "does not exist" in why:
+        hint = "make it first (createdb, CREATE ROLE), or give another one"
+    return StoreError(f"{name}: the server cannot be reached: {why}", hint=hint)
+
+
+_SERVERS_WORD: Final = re.compile(r"FATAL: (.+)")
+_OWN_WORD: Final = re.compile(r"failed: (.+)")
+
+
 def conninfo_of(url: URL) -> str:
+    """A URL as libpq reads it, with its passwords."""
     """A URL as libpq reads it."""
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
@@ -87,7 +117,7 @@ class PostgresDatabase(Database):
 
     def __init__(self, url: URL, *, durability: str = "full", read_only: bool = False) -> None:
         super().__init__(durability=durability, read_only=read_only)
-        self.url = self.name = url.render_as_string(hide_password=True)
+        self.url = self.name = name_of(url)
         self.short_name = url.database or self.name
         self._conninfo = conninfo_of(url)
         self.marks = NoMarks()
@@ -98,7 +128,11 @@ class PostgresDatabase(Database):
             self.connect, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", READ_CONNECTIONS_MAX
         )
         self._writers = self._engine(self._connect_writer, "BEGIN", 1)
-        with translated(f"opening {self.name}"), contextlib.closing(Server(self.connect())) as server:
+        try:
+            first = Server(self.connect())
+        except psycopg.Error as error:
+            raise unreachable(self.name, error) from ServerError(error, is_cut=True)
+        with translated(f"opening {self.name}"), contextlib.closing(first) as server:
             self.schema, database, encoding = server.execute(
                 "SELECT current_schema(), current_database(), current_setting('server_encoding')"
             ).fetchone()

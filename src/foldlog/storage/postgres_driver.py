@@ -70,15 +70,17 @@ def _code_of(sqlstate: str) -> int:
 
 
 class _Number(NumericLoader):
-    """A number as Python has it: whole ones are int, others float, as SQLite gives them."""
+    """A number as Python has it: whole ones of 64 bits are int, others float, as SQLite gives them."""
 
     def load(self, data: Any) -> Any:
         return number_of(super().load(data))
 
 
 def number_of(found: Decimal) -> int | float:
-    """A number of a column of any numbers: whole ones are int, others float."""
-    whole = int(found) if found.is_finite() else 0
+    """A number of a column of any numbers: whole ones of 64 bits are int, others float, as SQLite gives them."""
+    if not found.is_finite() or abs(found) >= 2**63:
+        return float(found)
+    whole = int(found)
     return whole if whole == found else float(found)
 
 

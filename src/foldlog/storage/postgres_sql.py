@@ -16,9 +16,10 @@ from sqlalchemy import MetaData, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from foldlog.storage import postgres_bulk
+from foldlog.storage import postgres_bulk, postgres_index
 from foldlog.storage.postgres_driver import Server, number_of
-from foldlog.storage.postgres_views import POSTGRES_VIEWS
+from foldlog.storage.postgres_views import POSTGRES_VIEWS, PostgresWords
+from foldlog.storage.postgres_views import json as json_of
 from foldlog.storage.schema import MARK, REVISION, durable, projection, search
 
 NAME: Final = "postgresql"
@@ -49,6 +50,7 @@ def schema_statements() -> list[str]:
     """The DDL of a new store, in order."""
     return [
         *statements(durable, projection, search),
+        *postgres_index.statements(),
         *trigger_statements(),
         *view_statements(),
         LEASES,
@@ -104,6 +106,9 @@ def columns(connection: Server, table: str) -> list[str]:
         "ORDER BY attnum"
     )
     return [row[0] for row in connection.execute(sql, (table,))]
+
+
+elapsed_ms: Final = PostgresWords().elapsed_ms
 
 
 # Rows.
@@ -182,7 +187,7 @@ def id_of(key: Any, name: Any) -> Any:
 
 def id_name(column: str, key: str) -> str:
     """An expression: the name where the id column holds the number of one."""
-    return f"CASE WHEN {column} <= {_NAMED} THEN data::json ->> '{key}' END"
+    return f"CASE WHEN {column} <= {_NAMED} THEN {json_of('data')} ->> '{key}' END"
 
 
 # Rows in bulk.
