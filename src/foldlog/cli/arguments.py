@@ -41,8 +41,8 @@ class ServerUrl:
         from foldlog.core.errors import StoreError  # noqa: PLC0415  (only those who name a server pay)
 
         try:
-            from foldlog.storage.postgres import name_of  # noqa: PLC0415
             from foldlog.storage.postgres_making import parsed  # noqa: PLC0415
+            from foldlog.storage.postgres_url import name_of  # noqa: PLC0415
 
             return name_of(parsed(self.url))
         except (ImportError, StoreError):

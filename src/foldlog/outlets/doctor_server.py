@@ -15,9 +15,10 @@ from foldlog.outlets.doctor import Diagnosis, Finding, who, why
 from foldlog.outlets.doctor_inside import lag, schema, set_apart
 from foldlog.storage.driver import sql_of
 from foldlog.storage.faults import DRIVER_ERRORS
-from foldlog.storage.postgres import PostgresDatabase, name_of
+from foldlog.storage.postgres import PostgresDatabase
 from foldlog.storage.postgres_driver import Server
 from foldlog.storage.postgres_making import parsed, prepare
+from foldlog.storage.postgres_url import name_of
 from foldlog.storage.schema import SCHEMA_NUMBER
 
 _LONG_TRANSACTION_S: Final = 60

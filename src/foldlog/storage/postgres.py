@@ -8,7 +8,6 @@ feed may read to. Leases are in `postgres_lease`, waiting for events in `postgre
 
 import contextlib
 import os
-import re
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +25,7 @@ from foldlog.storage.database import Arguments, Database, Found, Watch
 from foldlog.storage.faults import driver_error, translated
 from foldlog.storage.postgres_driver import Server, ServerError, adapt, translated_marks
 from foldlog.storage.postgres_lease import Leases, ServerLease, advisory_key
+from foldlog.storage.postgres_url import conninfo_of, name_of, unreachable
 
 if TYPE_CHECKING:
     from foldlog.storage.journal import Stream
@@ -76,40 +76,6 @@ def _cut_off_child() -> None:
 
 
 os.register_at_fork(after_in_child=_cut_off_child)
-
-
-# Where a URL's query may have a secret too.
-_SECRETS: Final = ("password", "sslpassword")
-
-
-def name_of(url: URL) -> str:
-    """A URL as errors and people call it, without its passwords."""
-    hidden = url.update_query_dict({key: "hidden" for key in _SECRETS if key in url.query})
-    return hidden.render_as_string(hide_password=True)
-
-
-def unreachable(name: str, error: psycopg.Error) -> StoreError:
-    """The error for a server that does not let us in, in its own words: they have no secret in them."""
-    found = _SERVERS_WORD.search(str(error)) or _OWN_WORD.search(str(error))
-    why = found[1].strip()[:200] if found else type(error).__name__
-    hint = "see that the server runs, and that host and port are right"
-    if "password" in why or "authentication" in why or "pg_hba" in why:
-        hint = (
-            "check the user, the password (PGPASSWORD or ~/.pgpass keep it out of the URL) and the server's pg_hba.conf"
-        )
-    elif "does not exist" in why:
-        hint = "make it first (createdb, CREATE ROLE), or give another one"
-    return StoreError(f"{name}: the server cannot be reached: {why}", hint=hint)
-
-
-_SERVERS_WORD: Final = re.compile(r"FATAL: (.+)")
-_OWN_WORD: Final = re.compile(r"failed: (.+)")
-
-
-def conninfo_of(url: URL) -> str:
-    """A URL as libpq reads it, with its passwords."""
-    """A URL as libpq reads it."""
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 class PostgresDatabase(Database):

@@ -136,7 +136,7 @@ def _listed(sums: dict[str, str]) -> str:
 
 def views(words: Words) -> dict[str, SqlView]:
     """The views in the words of an engine, each after those it reads."""
-    return {**_usage_views(words), **_row_views(words)}
+    return {**_usage_views(words), **_row_views(words), **_store_views(words)}
 
 
 _LEADS_NOWHERE: Final = """EXISTS (
@@ -216,7 +216,6 @@ FROM turns
 def _row_views(words: Words) -> dict[str, SqlView]:
     above = words.derived(_above("sessions.session_id"), "above_it")
     below = words.derived(_below("sessions.session_id"), "below_it")
-    key, number = partial(words.key, "events.data"), partial(words.number, "events.data")
     return {
         "session_tree": SqlView(
             "One session in its place under a session that no other leads to: depth, path, the call that leads to it.",
@@ -277,6 +276,12 @@ SELECT session_id, 'eval', id, turn_id, status, ended_at, {words.key("data", "er
 WHERE {FAILED}
 """,
         ),
+    }
+
+
+def _store_views(words: Words) -> dict[str, SqlView]:
+    key, number = partial(words.key, "events.data"), partial(words.number, "events.data")
+    return {
         "searchable": SqlView(
             "One text that can be found: whose, of what kind, in which key of which row. Join it to `search_index`.",
             """
