@@ -104,6 +104,7 @@ def test_values_belong_to_parameters(run_here: Run, mixed: Path, sql: str, given
     assert f"Error: {said}" in done.stderr
 
 
+@pytest.mark.sqlite("the words are SQLite's")
 def test_the_nearest_names_are_told(run_here: Run, mixed: Path) -> None:
     for sql, hint in {
         "SELECT * FROM cals": "nearest: calls",

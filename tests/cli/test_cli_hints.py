@@ -11,6 +11,8 @@ import pytest
 import foldlog
 from foldlog.storage.schema import SCHEMA_NUMBER
 
+pytestmark = pytest.mark.sqlite("it is of paths; test_cli_servers has URLs")
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 SOURCES = Path(foldlog.__file__).parent
@@ -148,7 +150,6 @@ def test_a_row_that_is_not_there_is_not_found(run_here: Run, mixed: Path) -> Non
         assert run_here(*verb.split()).returncode == 0
 
 
-@pytest.mark.sqlite("it is of a file")
 def test_what_may_not_be_looked_at_is_said(run_here: Run, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Path.stat
 

@@ -80,7 +80,7 @@ def file_of(place: Place, doing: str) -> Path:
     if isinstance(place, ServerUrl):
         raise StoreError(
             f"{place}: {doing} is for stores in SQLite",
-            hint="copy the store into a file first: `foldlog copy URL history.db`",
+            hint="copy the store into a file first: `foldlog copy STORE history.db`",
         )
     return place
 

@@ -27,7 +27,7 @@ def path_of(path: str | Path) -> Path:
     if text.startswith(_SERVER):
         raise StoreError(
             "this is for stores in files, and the URL is a server's",
-            hint="copy the store into a file first: `foldlog copy URL history.db`",
+            hint="copy the store into a file first: `foldlog copy STORE history.db`",
         )
     if "://" in text:
         scheme, _, rest = text.partition("://")
