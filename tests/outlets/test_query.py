@@ -58,6 +58,7 @@ def test_what_is_no_select_is_refused_and_changes_nothing(filled: foldlog.Store,
     assert next(filled.query("SELECT count(*) AS n FROM messages")) == {"n": 20}
 
 
+@pytest.mark.sqlite("the words are SQLite's; test_postgres_query has PostgreSQL's")
 def test_the_nearest_names_are_told(filled: foldlog.Store) -> None:
     connection = sqlite3.connect(filled.path)  # an application's own view, of a table that is gone
     connection.execute("CREATE TABLE mine (thing)")
