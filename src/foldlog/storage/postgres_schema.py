@@ -273,9 +273,9 @@ def remake(connection: Driver) -> None:
     is_all_asked = not bad and all(is_view_as_made(connection, name) for name in POSTGRES_VIEWS)
     views = {} if is_all_asked else POSTGRES_VIEWS
     is_index_made = postgres_index.is_made(connection) and search.tables["search_texts"] not in bad
-    index = [] if is_index_made else [postgres_index.INDEX]
-    rights = _rights(connection, [*views, *(table.name for table in bad), *index])
-    for name in index:
+    word_index = [] if is_index_made else [postgres_index.INDEX]
+    rights = _rights(connection, [*views, *(table.name for table in bad), *word_index])
+    for name in word_index:
         _drop(connection, "TABLE", name)
     for name in reversed(views):
         _drop(connection, "VIEW", name)
@@ -287,7 +287,7 @@ def remake(connection: Driver) -> None:
                 connection.execute(str(CreateIndex(index).compile(dialect=_DIALECT)))
         else:
             connection.execute(f"DELETE FROM {table.name}")  # TRUNCATE would show readers nothing
-    for statement in postgres_index.statements() if index else ():
+    for statement in postgres_index.statements() if word_index else ():
         connection.execute(statement)
     for name, select in views.items():
         connection.execute(f"CREATE VIEW {name} AS {select.strip()}")
