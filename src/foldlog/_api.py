@@ -145,6 +145,8 @@ def salvage(
 def doctor(path: str | Path) -> "Diagnosis":
     """What surrounds a store and could do it harm: SQLite's version, file system, modes, sizes, leases and more.
 
+    Of a store on a server: the server's settings, the role, leases, transactions that stay open.
+
     Opens it read-only and makes nothing, and has something to say of what cannot be opened as well. Whether
     the data is whole is not asked: that is `Store.verify`.
 
@@ -152,9 +154,17 @@ def doctor(path: str | Path) -> "Diagnosis":
     >>> foldlog.doctor(folder / "doctor.db").ok
     True
     """
-    from foldlog.outlets import doctor as outlet  # noqa: PLC0415
+    place = place_of(path)
+    if isinstance(place, Path):
+        from foldlog.outlets import doctor as outlet  # noqa: PLC0415
 
-    return outlet.examine(path_of(path))
+        return outlet.examine(place)
+    from foldlog.store.upgrade import server_modules  # noqa: PLC0415
+
+    server_modules()
+    from foldlog.outlets import doctor_server  # noqa: PLC0415  (its driver is an extra)
+
+    return doctor_server.examine(place)
 
 
 def copy(source: str | Path, target: str | Path, *, progress: "Progress | None" = None) -> "Copied":

@@ -127,9 +127,9 @@ def history(made_store: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def mixed(tmp_path: Path) -> Path:
+def mixed(tmp_path: Path, path: Path | str) -> Path | str:
     """A store with known, partial and unknown usage, blobs, errors, two roots and ids that begin alike."""
-    path = tmp_path / "mixed.db"
+    path = tmp_path / "mixed.db" if isinstance(path, Path) else path
     with foldlog.open(path, config=foldlog.Config(durability="normal", clock=Clock())) as store:
         with store.start_session(id="run-a", provider="acme") as session:
             fill(session)

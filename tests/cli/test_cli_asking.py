@@ -12,6 +12,7 @@ from cli_stores import parsed
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.mark.sqlite("the SQL is SQLite's")
 def test_forms(run_here: Run, mixed: Path) -> None:
     sql = "SELECT 1 AS a, NULL AS b, x'00ff' AS c, 'x' AS a, 9e999 AS d"
     assert run_here("sql", mixed, sql).stdout.splitlines()[2].split() == ["1", "NULL", "<2", "bytes>", "x", "inf"]
@@ -22,6 +23,7 @@ def test_forms(run_here: Run, mixed: Path) -> None:
     assert (none.returncode, none.stdout, none.stderr) == (0, "", "no rows\n")
 
 
+@pytest.mark.sqlite("the SQL is SQLite's")
 def test_from_stdin_with_parameters(run_here: Run, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("SELECT :n + 1 AS n, typeof(:t) AS t, :f AS f"))
     done = run_here("sql", mixed, "-", "-p", "n", "41", "-p", ":t", "x1", "--param", "f", "-1500.0", "--json")
@@ -46,6 +48,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.sqlite("the SQL is SQLite's")
 @pytest.mark.parametrize("sql", REFUSED)
 def test_refused_in_a_sentence_with_a_hint(run_here: Run, mixed: Path, tmp_path: Path, sql: str) -> None:
     before = mixed.read_bytes()
@@ -101,6 +104,7 @@ def test_values_belong_to_parameters(run_here: Run, mixed: Path, sql: str, given
     assert f"Error: {said}" in done.stderr
 
 
+@pytest.mark.sqlite("the words are SQLite's")
 def test_the_nearest_names_are_told(run_here: Run, mixed: Path) -> None:
     for sql, hint in {
         "SELECT * FROM cals": "nearest: calls",

@@ -11,6 +11,8 @@ import pytest
 import foldlog
 from damaged_stores import blot, change, make, pages_of
 
+pytestmark = pytest.mark.sqlite("what is looked after here is a file; test_cli_servers has a server's")
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -38,6 +38,7 @@ def completed(environment: dict[str, str], words: list[str], folder: Path) -> li
     return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
 
 
+@pytest.mark.sqlite("a shell does not wait for a server")
 def test_verbs_options_and_sessions(environment: dict[str, str], mixed: Path) -> None:
     folder = mixed.parent
     assert completed(environment, ["foldlog", "s"], folder) == ["show", "sql", "search"]

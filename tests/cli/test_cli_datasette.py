@@ -14,6 +14,8 @@ from foldlog.storage.described import TABLES
 from foldlog.storage.sql_views import SQL_VIEWS
 from plugin_stores import fill
 
+pytestmark = pytest.mark.sqlite("Datasette reads files")
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

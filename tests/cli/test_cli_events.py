@@ -1,6 +1,7 @@
 """events: which, in which form, and following another process's writing until it ends."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def test_head_ends_a_long_list(mixed: Path, environment: dict[str, str]) -> None
         for number in range(3000):
             session.add_message("user", f"{number} {'word ' * 20}")
     done = subprocess.run(
-        ["bash", "-c", f"{foldlog_command} events {mixed} | head -1; exit ${{PIPESTATUS[0]}}"],
+        ["bash", "-c", f"{foldlog_command} events {shlex.quote(str(mixed))} | head -1; exit ${{PIPESTATUS[0]}}"],
         env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (141, "", 1)

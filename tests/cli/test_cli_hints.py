@@ -11,6 +11,8 @@ import pytest
 import foldlog
 from foldlog.storage.schema import SCHEMA_NUMBER
 
+pytestmark = pytest.mark.sqlite("it is of paths; test_cli_servers has URLs")
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 SOURCES = Path(foldlog.__file__).parent

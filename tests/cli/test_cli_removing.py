@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def test_the_beginning_of_an_id_deletes_nothing(run_here: Run, made: Path, optio
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
         "error: rm takes an id in full, and 'de' is only how demo begins",
-        f"hint: `foldlog rm {made} demo` deletes that one",
+        f"hint: `foldlog rm {shlex.quote(str(made))} demo` deletes that one",
     ]
     assert there(made) == ["demo", "demo/child-0001"]
 

@@ -38,9 +38,11 @@ def test_show_json_is_one_object(run_here: Run, mixed: Path) -> None:
 
 
 def test_what_to_ask_next_runs_as_it_stands(run_here: Run, mixed: Path, tmp_path: Path) -> None:
-    spaced = tmp_path / "a store's.db"
-    mixed.rename(spaced)
-    seen, todo = set(), [["ls", spaced.name]]
+    place = str(mixed)
+    if isinstance(mixed, Path):
+        place = "a store's.db"
+        mixed.rename(tmp_path / place)
+    seen, todo = set(), [["ls", place]]
     while todo:
         command = todo.pop()
         done = run_here(*command)

@@ -15,6 +15,8 @@ import pytest
 import foldlog
 from foldlog.storage import files
 
+pytestmark = pytest.mark.sqlite("it is of locks on a file")
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT "
 

@@ -36,6 +36,7 @@ def refused(store: foldlog.Store, sql: str, params: Any = (), timeout: float = 1
     return caught.value.message
 
 
+@pytest.mark.sqlite("the SQL is SQLite's; test_postgres_query has PostgreSQL's")
 @pytest.mark.parametrize(
     "sql",
     [
@@ -57,6 +58,7 @@ def test_what_is_no_select_is_refused_and_changes_nothing(filled: foldlog.Store,
     assert next(filled.query("SELECT count(*) AS n FROM messages")) == {"n": 20}
 
 
+@pytest.mark.sqlite("the words are SQLite's; test_postgres_query has PostgreSQL's")
 def test_the_nearest_names_are_told(filled: foldlog.Store) -> None:
     connection = sqlite3.connect(filled.path)  # an application's own view, of a table that is gone
     connection.execute("CREATE TABLE mine (thing)")
@@ -82,6 +84,7 @@ TEXT = (
 )
 
 
+@pytest.mark.sqlite("the SQL is SQLite's; test_postgres_query has PostgreSQL's")
 @pytest.mark.parametrize(
     "sql",
     [
@@ -100,6 +103,7 @@ def test_what_would_not_end_is_ended(filled: foldlog.Store, sql: str) -> None:
     refused(filled, sql)
 
 
+@pytest.mark.sqlite("the SQL is SQLite's; test_postgres_query has PostgreSQL's")
 @pytest.mark.parametrize(
     "sql",
     [
@@ -114,6 +118,7 @@ def test_what_would_fill_memory_or_disk_is_ended(
     assert "memory or disk" in refused(filled, sql, ["x" * 1_000_000], timeout=30)
 
 
+@pytest.mark.sqlite("the SQL is SQLite's; test_postgres_query has PostgreSQL's")
 @pytest.mark.parametrize(
     "sql",
     [
@@ -132,6 +137,7 @@ def test_functions_of_two_long_texts_are_not_their_product(filled: foldlog.Store
 VALUES = [None, "", "a", "aXbXc", "  a ", "ab" * 5, "é1é", 0, 12, -5, 1.5, 1.0, -2.0, 1e20, 1e-7, 0.1, b"ab", b"", "X"]
 
 
+@pytest.mark.sqlite("the SQL is SQLite's; test_postgres_query has PostgreSQL's")
 def test_replaced_functions_say_what_sqlites_own_say(filled: foldlog.Store) -> None:
     own = sqlite3.connect(":memory:")
     for sql, count in (
@@ -146,6 +152,7 @@ def test_replaced_functions_say_what_sqlites_own_say(filled: foldlog.Store) -> N
     own.close()
 
 
+@pytest.mark.sqlite("the SQL is SQLite's; test_postgres_query has PostgreSQL's")
 def test_json_can_be_asked_row_by_row(filled: foldlog.Store) -> None:
     rows = filled.query("SELECT j.value FROM messages, json_each(messages.data) j WHERE j.key = 'content' LIMIT 2")
     assert [row["value"] for row in rows] == ["hello 0", "hello 1"]
@@ -217,6 +224,7 @@ def test_a_query_ends_with_its_store(path: Path, filled: foldlog.Store) -> None:
         next(rows)
 
 
+@pytest.mark.sqlite("the SQL is SQLite's; test_postgres_query has PostgreSQL's")
 def test_no_row_is_told_in_an_error(filled: foldlog.Store) -> None:
     with filled.open_session("demo") as session:
         session.add_message("user", "canary-4711")
@@ -229,6 +237,7 @@ def test_no_row_is_told_in_an_error(filled: foldlog.Store) -> None:
         assert "canary" not in refused(filled, sql)
 
 
+@pytest.mark.sqlite("the SQL is SQLite's; test_postgres_query has PostgreSQL's")
 def test_the_handle_for_sqlite_utils_neither_writes_nor_attaches(filled: foldlog.Store, tmp_path: Path) -> None:
     database = filled.sqlite_utils()
     database.conn.execute("PRAGMA query_only = OFF")

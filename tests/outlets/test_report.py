@@ -407,6 +407,7 @@ def test_blobs_are_read_while_they_are_small(store: foldlog.Store) -> None:
 # The file.
 
 
+@pytest.mark.sqlite("it is of the file's mode")
 def test_a_file_is_written_whole_with_the_modes_of_the_store(store: foldlog.Store, tmp_path: Path) -> None:
     fill_family(store)
     path = tmp_path / "report.html"
@@ -616,6 +617,7 @@ def test_csv_refuses_what_is_not_there(store: foldlog.Store) -> None:
         csv_rows.chunks(store, "calls", "nobody")
 
 
+@pytest.mark.sqlite("a server's store is no file")
 def test_a_report_does_not_replace_a_store(store: foldlog.Store, path: Path) -> None:
     store.start_session(id="demo").close()
     with pytest.raises(foldlog.StoreError, match="is a database"):

@@ -86,7 +86,7 @@ def test_numbers_beyond_64_bits_break_no_view(store: foldlog.Store) -> None:
     for name in ("top", "top/child-0001"):
         found = one(store, "SELECT input_tokens, output_tokens FROM session_usage WHERE session_id = ?", name)
         total = store.usage(name)["total_tree"]
-        assert found["input_tokens"] == float(total["input_tokens"]["known"])
+        assert float(found["input_tokens"]) == float(total["input_tokens"]["known"])
         assert found["output_tokens"] == total["output_tokens"].get("known")
 
 

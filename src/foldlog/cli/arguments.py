@@ -28,30 +28,87 @@ if TYPE_CHECKING:
 _COMPLETIONS_MAX: Final = 200
 
 
-def open_to_read(path: Path) -> "Store":
-    """The store at a path, read-only."""
+_SERVER: Final = ("postgresql://", "postgresql+psycopg://", "postgres://")
+
+
+class ServerUrl:
+    """The URL of a store on a server; as text it has no password, for it is printed in messages and hints."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def __str__(self) -> str:
+        from foldlog.core.errors import StoreError  # noqa: PLC0415  (only those who name a server pay)
+
+        try:
+            from foldlog.storage.postgres_making import parsed  # noqa: PLC0415
+            from foldlog.storage.postgres_url import name_of  # noqa: PLC0415
+
+            return name_of(parsed(self.url))
+        except (ImportError, StoreError):
+            return f"{self.url.partition('://')[0]}://..."
+
+
+Place = Path | ServerUrl
+
+
+class StoreType(click.Path):
+    """A path, or the URL of a store."""
+
+    name = "store"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A `Path`, or a `ServerUrl`."""
+        if isinstance(value, str) and value.startswith(_SERVER):
+            return ServerUrl(value)
+        if isinstance(value, str) and "://" in value:
+            from foldlog.store.paths import path_of  # noqa: PLC0415
+
+            return path_of(value)
+        return super().convert(value, param, ctx)
+
+
+def place_of(place: Place) -> Path | str:
+    """What the library takes for a store."""
+    return place.url if isinstance(place, ServerUrl) else place
+
+
+def file_of(place: Place, doing: str) -> Path:
+    """The path of a store in a file; raises `StoreError` for one that a server has."""
+    from foldlog.core.errors import StoreError  # noqa: PLC0415
+
+    if isinstance(place, ServerUrl):
+        raise StoreError(
+            f"{place}: {doing} is for stores in SQLite",
+            hint="copy the store into a file first: `foldlog copy STORE history.db`",
+        )
+    return place
+
+
+def open_to_read(place: Place) -> "Store":
+    """The store at a place, read-only."""
     from foldlog.store import store as stores  # noqa: PLC0415  (only those who open one pay)
 
-    wait_until_free(path)
-    return stores.open(path, read_only=True)
+    wait_until_free(place)
+    return stores.open(place_of(place), read_only=True)
 
 
-def open_to_write(path: Path) -> "Store":
-    """The store at a path, to write; none is made."""
+def open_to_write(place: Place) -> "Store":
+    """The store at a place, to write; none is made."""
     from foldlog.store import store as stores  # noqa: PLC0415
 
-    wait_until_free(path)
+    wait_until_free(place)
     # Others' transactions are waited for inside; so is an upgrade, which takes its time.
-    told = threading.Timer(_TELL_AFTER_S, say, (f"{path}: opening it takes long; another program may be writing it",))
+    told = threading.Timer(_TELL_AFTER_S, say, (f"{place}: opening it takes long; another program may be writing it",))
     told.daemon = True
     told.start()
     try:
-        return stores.open(path)
+        return stores.open(place_of(place))
     finally:
         told.cancel()
 
 
-def wait_until_free(path: Path) -> int:
+def wait_until_free(place: Place) -> int:
     """Wait while another program keeps everybody out of a store, and say so; the store's schema number.
 
     Raises `StoreBusyError` in the end, and at once where there is no store. SQLite's own waiting would say nothing,
@@ -59,17 +116,20 @@ def wait_until_free(path: Path) -> int:
     """
     from foldlog.core.errors import StoreBusyError  # noqa: PLC0415
     from foldlog.storage import sqlite  # noqa: PLC0415
+    from foldlog.store.upgrade import number_at  # noqa: PLC0415
 
+    if isinstance(place, ServerUrl):  # nobody keeps others out of a server
+        return number_at(place.url)
     began, is_told = time.monotonic(), False
     while True:
         try:
-            return sqlite.probe(path, wait_s=_LOOK_AGAIN_S)
+            return sqlite.probe(place, wait_s=_LOOK_AGAIN_S)
         except StoreBusyError:
             waited_s = time.monotonic() - began
             if waited_s > sqlite.BUSY_TIMEOUT_S:
                 raise
             if waited_s > _TELL_AFTER_S and not is_told:
-                _tell_of_waiting(path)
+                _tell_of_waiting(place)
                 is_told = True
 
 
@@ -90,7 +150,7 @@ class AddressType(click.ParamType[str]):
         """The ids that begin so; none where the store cannot be read."""
         del param
         path = ctx.params.get("store_path")
-        return [CompletionItem(found) for found in _ids(path, incomplete)] if path else []
+        return [CompletionItem(found) for found in _ids(path, incomplete)] if isinstance(path, str | Path) else []
 
 
 def _ids(path: Any, begin: str) -> list[str]:
@@ -187,11 +247,11 @@ SECONDS: Final = SecondsType()
 _STORE: Final = "foldlog.store"
 
 
-def _noted(ctx: click.Context, param: click.Parameter, path: Path) -> Path:
-    """The path of the store, which hints will name."""
+def _noted(ctx: click.Context, param: click.Parameter, place: Place) -> Place:
+    """The place of the store, which hints will name."""
     del param
-    ctx.meta[_STORE] = path
-    return path
+    ctx.meta[_STORE] = place
+    return place
 
 
 def typed(ctx: click.Context, text: str) -> str:
@@ -203,7 +263,7 @@ def typed(ctx: click.Context, text: str) -> str:
 _PLACE: Final = re.compile(r"(`foldlog [a-z-]+) STORE\b")
 # Eager: what is said of other arguments names the store.
 store = click.argument(
-    "store_path", metavar="STORE", type=click.Path(path_type=Path, readable=False), callback=_noted, is_eager=True
+    "store_path", metavar="STORE", type=StoreType(path_type=Path, readable=False), callback=_noted, is_eager=True
 )
 session = click.argument("session", type=SessionType())
 optional_session = click.argument("session", required=False, type=SessionType())

@@ -5,7 +5,6 @@ import math
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -29,7 +28,9 @@ _PARAMETERS: Final = re.compile(
 )
 @click.option("--timeout", type=arguments.SECONDS, metavar="SECONDS", help="Stop then; after 30 if left out.")
 @row_forms
-def sql(store_path: Path, sql: str, *, params: tuple[tuple[str, str], ...], timeout: float | None, form: str) -> None:
+def sql(
+    store_path: arguments.Place, sql: str, *, params: tuple[tuple[str, str], ...], timeout: float | None, form: str
+) -> None:
     """Ask a store with a SELECT.
 
     One statement that reads; `-` takes it from stdin. A VALUE written as a number is (7, -0.5) is one; any

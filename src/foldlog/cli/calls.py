@@ -3,7 +3,6 @@
 import datetime as dt
 import itertools
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -33,7 +32,7 @@ _TYPES: Final = ("root", "leaf", "leaf_batch_item", "child", "child_batch_item",
 @click.option("--limit", "-n", type=arguments.COUNT, metavar="N", help="The first N only.")
 @row_forms
 def calls(
-    store_path: Path,
+    store_path: arguments.Place,
     session: str | None,
     *,
     status: tuple[str, ...],

@@ -65,7 +65,7 @@ def _fields(value: Any) -> dict[str, Any]:
     help="Also hold the files of an export to the journal.",
 )
 @json_form
-def verify(store_path: Path, *, quick: bool, exported: Path | None, as_json: bool) -> None:
+def verify(store_path: arguments.Place, *, quick: bool, exported: Path | None, as_json: bool) -> None:
     """Check that a store says what it said.
 
     Every event's digest and chain, every blob's hash, and that folding the journal gives what the tables
@@ -94,7 +94,7 @@ def verify(store_path: Path, *, quick: bool, exported: Path | None, as_json: boo
     help="Save what can be read into a new store; the damaged file is only read.",
 )
 @json_form
-def repair(store_path: Path, *, into: Path | None, as_json: bool) -> None:
+def repair(store_path: arguments.Place, *, into: Path | None, as_json: bool) -> None:
     """Make the tables anew, and set damaged events apart.
 
     In place: SQL tables and views are rebuilt from the journal; events that are damaged or missing are noted,
@@ -109,10 +109,11 @@ def repair(store_path: Path, *, into: Path | None, as_json: bool) -> None:
     """
     with _bar("repairing") as bar:
         if into is not None:
+            file = arguments.file_of(store_path, "--into")
             # That it opens as no store is why it is to be saved.
             with contextlib.suppress(foldlog.NotAStoreError, foldlog.CorruptJournalError):
-                arguments.wait_until_free(store_path)
-            repairs = foldlog.salvage(store_path, into, progress=bar)
+                arguments.wait_until_free(file)
+            repairs = foldlog.salvage(file, into, progress=bar)
         else:
             with arguments.open_to_write(store_path) as store:
                 repairs = store.repair(progress=bar)
@@ -127,7 +128,7 @@ def repair(store_path: Path, *, into: Path | None, as_json: bool) -> None:
 @click.command()
 @arguments.store
 @json_form
-def doctor(store_path: Path, *, as_json: bool) -> None:
+def doctor(store_path: arguments.Place, *, as_json: bool) -> None:
     """Look at what surrounds a store and could do it harm.
 
     SQLite's version and its known bugs, the file system, modes, sizes, the tables' lag, who writes. Opens the
@@ -136,7 +137,7 @@ def doctor(store_path: Path, *, as_json: bool) -> None:
     \b
     Example:   foldlog doctor history.db
     """
-    found = foldlog.doctor(store_path)
+    found = foldlog.doctor(arguments.place_of(store_path))
     if as_json:
         print_json("doctor", {**_fields(found), "path": str(found.path)})
     else:

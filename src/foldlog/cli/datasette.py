@@ -18,7 +18,7 @@ from foldlog.cli.output import shown
 @arguments.store
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it; replaced.")
 @click.option("--json", "as_json", is_flag=True, help="Say in JSON what was written; needs --output.")
-def datasette_config(store_path: Path, output: Path | None, *, as_json: bool) -> None:
+def datasette_config(store_path: arguments.Place, output: Path | None, *, as_json: bool) -> None:
     """Write what Datasette needs to show a store well.
 
     Descriptions of tables and columns, facets, order, queries with parameters, settings: one JSON file, for
@@ -36,7 +36,7 @@ def datasette_config(store_path: Path, output: Path | None, *, as_json: bool) ->
         if output is not None and output.exists() and store.path and output.samefile(store.path):
             raise click.UsageError("--output is the store itself: give another file")
         text = json.dumps(made.configuration(store), indent=2) + "\n"
-    commands = made.commands(store_path, output or Path("datasette.json"))
+    commands = made.commands(arguments.file_of(store_path, "Datasette"), output or Path("datasette.json"))
     if output is None:
         click.echo(text, nl=False)
     else:

@@ -4,7 +4,6 @@ import difflib
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -37,7 +36,7 @@ _OF_TYPE: Final = "SELECT EXISTS (SELECT 1 FROM events WHERE type = ?) AS is_the
 )
 @row_forms
 def events(
-    store_path: Path,
+    store_path: arguments.Place,
     session: str | None,
     *,
     since: int | str | None,

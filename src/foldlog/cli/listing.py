@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -27,10 +26,12 @@ FROM sessions
 JOIN streams ON streams.id = sessions.session_id
 JOIN sessions AS roots ON roots.session_id = sessions.root_id
 LEFT JOIN final ON final.session_id = sessions.session_id
-WHERE (:all OR sessions.session_id = sessions.root_id) AND (:status IS NULL OR sessions.status = :status)
+WHERE (:all OR sessions.session_id = sessions.root_id) AND (CAST(:status AS TEXT) IS NULL OR sessions.status = :status)
 ORDER BY roots.created_at DESC, sessions.root_id DESC, sessions.session_id
 LIMIT :limit
 """
+# More than there are.
+_ALL: Final = 10**12
 _USED: Final = ("input_tokens", "output_tokens", "total_tokens", "cached_tokens", "usd", "usd_status")
 
 
@@ -40,7 +41,7 @@ _USED: Final = ("input_tokens", "output_tokens", "total_tokens", "cached_tokens"
 @click.option("--status", type=click.Choice(_STATUSES), help="Only those of this status.")
 @click.option("--limit", "-n", type=arguments.COUNT, metavar="N", help="The first N only.")
 @row_forms
-def ls(store_path: Path, *, everyone: bool, status: str | None, limit: int | None, form: str) -> None:
+def ls(store_path: arguments.Place, *, everyone: bool, status: str | None, limit: int | None, form: str) -> None:
     """List the sessions of a store.
 
     The newest first; those below others come with --all, after the one at the top. Turns and calls are the
@@ -54,7 +55,7 @@ def ls(store_path: Path, *, everyone: bool, status: str | None, limit: int | Non
                foldlog ls history.db --json
     """
     with arguments.open_to_read(store_path) as store:
-        params = {"all": everyone, "status": status, "limit": -1 if limit is None else limit + 1}
+        params = {"all": everyone, "status": status, "limit": _ALL if limit is None else limit + 1}
         found = list(store.query(_SESSIONS, params))
         is_cut = limit is not None and len(found) > limit
         rows = list(_with_usage(store, found[:limit]))

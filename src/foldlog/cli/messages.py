@@ -4,7 +4,6 @@ What stands behind references is read by `foldlog.cli.values`.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
@@ -35,7 +34,14 @@ class _Entry(NamedTuple):
 @click.option("--full", is_flag=True, help="Whole values: nothing is cut, what references lead to is read.")
 @row_forms
 def messages(
-    store_path: Path, session: str, *, turn: str | None, role: tuple[str, ...], last: int | None, full: bool, form: str
+    store_path: arguments.Place,
+    session: str,
+    *,
+    turn: str | None,
+    role: tuple[str, ...],
+    last: int | None,
+    full: bool,
+    form: str,
 ) -> None:
     """Print a session as a transcript.
 

@@ -5,7 +5,6 @@ The work is the store's (`foldlog.outlets.deletion`); here the user is shown wha
 
 import dataclasses
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_form
 def rm(
-    store_path: Path,
+    store_path: arguments.Place,
     session: str,
     *,
     dry_run: bool,

@@ -28,7 +28,7 @@ _output = click.option(
     "-f", "--format", "form", type=click.Choice(_FORMATS), default="html", show_default=True, help="What to write."
 )
 @click.option("--json", "as_json", is_flag=True, help="Say in JSON what was written; needs --output.")
-def report(store_path: Path, session: str, output: Path | None, form: str, *, as_json: bool) -> None:
+def report(store_path: arguments.Place, session: str, output: Path | None, form: str, *, as_json: bool) -> None:
     """Write one session, with all below it, to look at.
 
     html is one page that needs nothing but a browser: the tree of sessions, a timeline, tokens and cost,
@@ -64,7 +64,7 @@ def report(store_path: Path, session: str, output: Path | None, form: str, *, as
 @click.argument("name", metavar="TABLE")
 @arguments.optional_session
 @_output
-def as_csv(store_path: Path, name: str, session: str | None, output: Path | None) -> None:
+def as_csv(store_path: arguments.Place, name: str, session: str | None, output: Path | None) -> None:
     """Print the rows of a table or view as CSV.
 
     All rows, or those of one session and all below it. Tables are as of each session's last checkpoint.

@@ -6,7 +6,6 @@ The work is the store's (`foldlog.store.searching`); here what was found is show
 import dataclasses
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--update", is_flag=True, help="First add to the index what is not in it yet. This writes to the store.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text: a line for each text found.")
 def search(
-    store_path: Path,
+    store_path: arguments.Place,
     text: tuple[str, ...],
     *,
     session: str | None,
@@ -68,8 +67,8 @@ def search(
         sys.exit(1)
 
 
-def _update(path: Path) -> None:
-    with arguments.open_to_write(path) as store:
+def _update(place: arguments.Place) -> None:
+    with arguments.open_to_write(place) as store:
         store.checkpoint()
 
 
@@ -102,7 +101,7 @@ def _marked(text: str) -> str:
     return click.style(text, fg="yellow", bold=True) if is_styled else text
 
 
-def _talk(store_path: Path, text: tuple[str, ...], hits: "Hits", limit: int) -> None:
+def _talk(store_path: arguments.Place, text: tuple[str, ...], hits: "Hits", limit: int) -> None:
     if not hits:
         say("nothing found")
     elif len(hits) == limit:

@@ -4,7 +4,6 @@ A row's address is its session's id, a colon, its kind, a slash and its own id: 
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -32,7 +31,7 @@ _LINEAGE: Final = ("parent", "resumed_from", "forked_from")
 @click.argument("address", metavar="SESSION[:KIND/ID]", type=arguments.AddressType())
 @click.option("--full", is_flag=True, help="Whole values: nothing is cut, what references lead to is read.")
 @json_form
-def show(store_path: Path, address: str, *, full: bool, as_json: bool) -> None:
+def show(store_path: arguments.Place, address: str, *, full: bool, as_json: bool) -> None:
     """Show a session, or one row of it.
 
     Of a session: facts, usage, value or error, its children, the last messages, what went wrong; as of now.
@@ -241,7 +240,7 @@ def _event(store: "Store", session_id: str, event_id: int | str) -> dict[str, An
 @arguments.store
 @arguments.session
 @json_form
-def tree(store_path: Path, session: str, *, as_json: bool) -> None:
+def tree(store_path: arguments.Place, session: str, *, as_json: bool) -> None:
     """Show a session and those below it as a tree.
 
     Each with its status, its own calls and evals, and what it used with all below it; as of now.

@@ -19,7 +19,7 @@ from foldlog.cli.output import plural, shown
 @click.argument("directory", type=click.Path(path_type=Path))
 @arguments.optional_session
 @json_form
-def export(store_path: Path, directory: Path, session: str | None, *, as_json: bool) -> None:
+def export(store_path: arguments.Place, directory: Path, session: str | None, *, as_json: bool) -> None:
     """Write sessions as JSON files into a folder.
 
     Every session, or one and all below it. Prints the paths of the files written; those whose content is
@@ -44,7 +44,7 @@ def export(store_path: Path, directory: Path, session: str | None, *, as_json: b
 @arguments.store
 @click.argument("path", type=click.Path(path_type=Path))
 @json_form
-def backup(store_path: Path, path: Path, *, as_json: bool) -> None:
+def backup(store_path: arguments.Place, path: Path, *, as_json: bool) -> None:
     """Copy a store, in use or not, to a new file.
 
     The copy is whole and checked before it gets its name. Replaces nothing.
@@ -63,7 +63,7 @@ def backup(store_path: Path, path: Path, *, as_json: bool) -> None:
 @click.command()
 @arguments.store
 @json_form
-def upgrade(store_path: Path, *, as_json: bool) -> None:
+def upgrade(store_path: arguments.Place, *, as_json: bool) -> None:
     """Bring an older store up to date.
 
     In place, whole or not at all. Opening a store to write does the same. Stop older programs that use it

@@ -1,6 +1,5 @@
 """The verb that adds up: usage. The sums are those of `foldlog.outlets.calls`."""
 
-from pathlib import Path
 from typing import Final
 
 import click
@@ -24,7 +23,7 @@ _NAMES: Final = frozenset({"session_id", "turn_id", "call_id", "type", "provider
 @arguments.optional_session
 @click.option("--by", type=click.Choice(_BY), default="tree", show_default=True, help="What a row is.")
 @row_forms
-def usage(store_path: Path, session: str | None, *, by: str, form: str) -> None:
+def usage(store_path: arguments.Place, session: str | None, *, by: str, form: str) -> None:
     """Say what was used: tokens and cost.
 
     Of SESSION and all below it, as of now; of all sessions, as of their last checkpoints. By tree a row is a

@@ -1,4 +1,4 @@
-"""What people type into a search, as a match of SQLite's FTS5: words, "phrases", and prefix*. Never an error of syntax.
+"""What people type into a search: words, "phrases", and prefix*; and that as a match of SQLite's FTS5. Never an error.
 
 Everything else that FTS5 knows (AND, OR, NOT, NEAR, columns, parentheses) is taken for words. Who wants that language
 writes MATCH in SQL.
@@ -6,7 +6,8 @@ writes MATCH in SQL.
 
 import re
 import unicodedata
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 from foldlog.core.errors import QueryError
 from foldlog.core.limits import SEARCH_QUERY_CHARS_MAX, SEARCH_QUERY_WORDS_MAX
@@ -14,14 +15,31 @@ from foldlog.core.limits import SEARCH_QUERY_CHARS_MAX, SEARCH_QUERY_WORDS_MAX
 _TERM: Final = re.compile(r'"([^"]*)"?(\*?)|(\S+)')
 
 
+class Term(NamedTuple):
+    """A word or a phrase that is searched for; its last word is the begin of one where `is_prefix`."""
+
+    phrase: str
+    is_prefix: bool
+
+
 def match_of(text: str) -> str:
-    """The match that finds what holds all of these words.
+    """The match of FTS5 that finds what holds all of these words.
 
     >>> match_of('disk "no space" err* AND (x')
     '"disk" "no space" "err" * "AND" "(x"'
 
     Raises `QueryError` where there is no word in it, or too much.
     """
+    return fts5_match(terms_of(text))
+
+
+def fts5_match(terms: Iterable[Term]) -> str:
+    """Terms as a match of FTS5."""
+    return " ".join(f'"{term.phrase}"{" *" if term.is_prefix else ""}' for term in terms)
+
+
+def terms_of(text: str) -> list[Term]:
+    """What is searched for; raises `QueryError` where there is no word in it, or too much."""
     if not isinstance(text, str):
         raise QueryError("what is searched for is a text", hint="pass words as one str")
     if len(text) > SEARCH_QUERY_CHARS_MAX:
@@ -37,10 +55,10 @@ def match_of(text: str) -> str:
             f"{len(terms)} words are searched for; the limit is {SEARCH_QUERY_WORDS_MAX}",
             hint="a few words find it; words of a sentence stand inside quotation marks",
         )
-    return " ".join(terms)
+    return terms
 
 
-def _terms(found: "re.Match[str]") -> list[str]:
+def _terms(found: "re.Match[str]") -> list[Term]:
     phrase, star, word = found.groups()
     if phrase is None:
         star = "*" if len(word) > 1 and word.endswith("*") else ""
@@ -51,7 +69,7 @@ def _terms(found: "re.Match[str]") -> list[str]:
         return []
     if star and not _is_of_word(phrase.rstrip("*")[-1:] or " "):
         star = ""
-    return [f'"{phrase.rstrip("*") if star else phrase}"{" *" if star else ""}']
+    return [Term(phrase.rstrip("*") if star else phrase, bool(star))]
 
 
 def _is_of_word(char: str) -> bool:

@@ -12,6 +12,7 @@ from foldlog.core.codec import decode
 from foldlog.core.columns import row_columns
 from foldlog.core.documents import Edge, Node, usage_document
 from foldlog.core.measures import LEAF_TYPES, ROOT_TYPES, TOKEN_ALIASES, Group, Totals
+from foldlog.storage.driver import Sql, driver_of, sql_of
 
 if TYPE_CHECKING:
     from foldlog.store.store import Store
@@ -23,13 +24,8 @@ COLUMNS: Final = (
     "session_id", "id", "turn_id", "type", "status", "provider", "model", "started_at", "ended_at",
     "input_tokens", "output_tokens", "total_tokens", "cached_tokens", "usd", "cache_status", "child_session_id",
 )  # fmt: skip
-_CALLS: Final = f"SELECT {', '.join(f'calls.{name}' for name in COLUMNS)} FROM calls"
-_DAYS: Final = "julianday(ended_at) - julianday(started_at)"
-_KNOWN: Final = {"slowest": f"{_DAYS} IS NOT NULL", "costliest": "usd IS NOT NULL"}
-_ORDERS: Final = {
-    "slowest": f"{_DAYS} DESC, session_id, seq",
-    "costliest": "usd DESC, total_tokens DESC, session_id, seq",
-}
+# Columns of ids, which may be names.
+_IDS: Final = ("id", "turn_id")
 _LAGGING: Final = """
 SELECT sessions.session_id FROM sessions JOIN streams ON streams.id = sessions.session_id
 WHERE sessions.checkpoint_event_id
@@ -63,12 +59,12 @@ def read(store: "Store", session_id: str | None = None, only: Only | None = None
     """
     where, values = _where(only or {})
     if session_id is None:
-        yield from store.query(f"{_CALLS} WHERE true{where} ORDER BY session_id, seq", values)
+        yield from _asked(store, f"WHERE true{where} ORDER BY session_id, seq", values)
         return
     wanted, behind = below(store, session_id), set(lagging(store))
     for one in wanted:
         if one not in behind:
-            yield from store.query(f"{_CALLS} WHERE session_id = ?{where} ORDER BY seq", (one, *values))
+            yield from _asked(store, f"WHERE session_id = ?{where} ORDER BY seq", (one, *values))
             continue
         for _, entry in store.view(one).moment("call"):
             columns = row_columns("call", one, entry)
@@ -79,7 +75,29 @@ def read(store: "Store", session_id: str | None = None, only: Only | None = None
 def first(store: "Store", order: str, count: int, only: Only) -> Iterator[Row]:
     """The `slowest` or `costliest` calls of all sessions, found by SQL: the others never come to Python."""
     where, values = _where(only)
-    return store.query(f"{_CALLS} WHERE {_KNOWN[order]}{where} ORDER BY {_ORDERS[order]} LIMIT ?", (*values, count))
+    words = _words(store)
+    elapsed_ms = words.elapsed_ms("started_at", "ended_at")
+    known, by = {
+        "slowest": (elapsed_ms, f"{elapsed_ms} DESC"),
+        "costliest": ("usd", "usd DESC, coalesce(total_tokens, -1) DESC"),
+    }[order]
+    rest = f"WHERE {known} IS NOT NULL{where} ORDER BY {by}, session_id, seq LIMIT ?"
+    return _asked(store, rest, (*values, count))
+
+
+def _words(store: "Store") -> Sql:
+    with store.database.read() as connection:
+        return sql_of(driver_of(connection))
+
+
+def _asked(store: "Store", rest: str, values: tuple[Any, ...]) -> Iterator[Row]:
+    """Calls with their ids as they are, wherever the columns have numbers for names."""
+    words = _words(store)
+    names = ", ".join(f"{words.id_name(name, name)} AS {name}_name" for name in _IDS)
+    for row in store.query(f"SELECT {', '.join(COLUMNS)}, {names} FROM calls {rest}", values):
+        for name in _IDS:
+            row[name] = words.id_of(row[name], row.pop(f"{name}_name"))
+        yield row
 
 
 def _where(only: Only) -> tuple[str, tuple[Any, ...]]:
@@ -163,15 +181,20 @@ def _grouped(store: "Store", session_id: str | None, keys: tuple[str, ...]) -> I
 
 def _grouped_in_sql(store: "Store", keys: tuple[str, ...]) -> Iterator[Row]:
     sums = ", ".join(f"sum({name}) AS {name}, count({name}) AS {name}_known" for name in (*_TOKENS, "usd"))
+    words = _words(store)
+    name = f"max({words.id_name('turn_id', 'turn_id')})" if "turn_id" in keys else "NULL"
     sql = (
-        f"SELECT {', '.join(keys)}, count(*) AS call_count, {sums} FROM calls "
-        f"WHERE type IN ({', '.join('?' * len(MODEL_TYPES))}) GROUP BY {', '.join(keys)} ORDER BY {', '.join(keys)}"
+        f"SELECT {', '.join(keys)}, {name} AS turn_name, count(*) AS call_count, {sums} FROM calls "
+        f"WHERE type IN ({', '.join('?' * len(MODEL_TYPES))}) GROUP BY {', '.join(keys)} "
+        f"ORDER BY {', '.join(f'{key} NULLS FIRST' for key in keys)}"
     )
     for row in store.query(sql, MODEL_TYPES):
         group = Group(row["call_count"])
         for name, measure in (*group.tokens.items(), ("usd", group.usd)):
             measure.add(row[name])
             measure.count = row[f"{name}_known"]
+        if "turn_id" in keys:
+            row["turn_id"] = words.id_of(row["turn_id"], row["turn_name"])
         yield {**{key: row[key] for key in keys}, **measures(group)}
 
 
@@ -230,6 +253,8 @@ def usage_documents(store: "Store", roots: list[str] | None = None) -> Callable[
 
 def _nodes(store: "Store", roots: list[str] | None = None) -> dict[str, Node]:
     only, params = "", tuple[str, ...]()
+    if roots == []:
+        return {}
     if roots is not None:
         only, params = f" WHERE root_id IN ({', '.join('?' * len(roots))})", tuple(roots)
     nodes = {}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from foldlog.core.errors import QueryError
 from foldlog.core.ids import check_session_id
 from foldlog.storage import journal
+from foldlog.storage.driver import driver_of, sql_of
 from foldlog.storage.schema import durable, projection
 from foldlog.storage.sql_views import SQL_VIEWS
 
@@ -31,7 +32,8 @@ def chunks(store: "Store", name: str, session_id: str | None = None) -> Iterator
     if name not in NAMES:
         raise QueryError(f"there is no table or view {name!r}", hint=f"use one of {', '.join(NAMES)}")
     with store.database.read() as connection:
-        columns = [row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({name})")]
+        driver = driver_of(connection)
+        columns = sql_of(driver).columns(driver, name)
     sql, params = f"SELECT * FROM {name}", tuple[str, ...]()
     if session_id is not None:
         journal.find_stream(store.database, check_session_id(session_id))

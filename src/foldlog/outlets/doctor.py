@@ -2,7 +2,8 @@
 
 Each finding has a level and, where something can be done, a hint. Whether what is stored is whole is
 `foldlog.outlets.verify`'s question. A store that cannot be opened is still looked at from outside, and the
-finding says why it cannot. What SQLite tells from inside is in `foldlog.outlets.doctor_inside`.
+finding says why it cannot. What SQLite tells from inside is in `foldlog.outlets.doctor_inside`, what a server
+tells in `foldlog.outlets.doctor_server`.
 """
 
 import contextlib
@@ -49,7 +50,7 @@ class Diagnosis:
     True
     """
 
-    path: Path
+    path: Path | str
     findings: list[Finding] = field(default_factory=list)
 
     @property

@@ -11,6 +11,7 @@ from typing import Any, Final
 from foldlog.core.errors import FoldlogError
 from foldlog.outlets.doctor import Finding, why
 from foldlog.outlets.verify_file import wrong_triggers
+from foldlog.storage.driver import Driver
 from foldlog.storage.faults import DRIVER_ERRORS
 from foldlog.storage.rows_left import open_left
 from foldlog.storage.schema import SCHEMA_NUMBER
@@ -39,19 +40,20 @@ def look(path: Path) -> Iterator[Finding]:
         yield why(error)
         return
     try:
-        yield _schema(number)
+        yield schema(number)
         yield from _pages(connection)
         if number == SCHEMA_NUMBER:
             yield _triggers(connection)
-            yield _set_apart(connection)
-            yield _lag(connection)
+            yield set_apart(connection)
+            yield lag(connection)
     except (*DRIVER_ERRORS, MemoryError) as error:
         yield why(error)
     finally:
         connection.close()
 
 
-def _schema(number: int) -> Finding:
+def schema(number: int) -> Finding:
+    """Whether the schema is today's."""
     what = f"schema {number}"
     if number < SCHEMA_NUMBER:
         hint = "`foldlog upgrade STORE`, or opening it to write, brings it up to date"
@@ -91,14 +93,15 @@ def _triggers(connection: sqlite3.Connection) -> Finding:
     return Finding("ok", "triggers", "events are append-only")
 
 
-def _set_apart(connection: sqlite3.Connection) -> Finding:
+def set_apart(connection: Driver) -> Finding:
+    """Whether events were set apart."""
     count = connection.execute("SELECT count(*) FROM quarantine").fetchone()[0]
     if count:
         return Finding("warning", "quarantine", f"{count} events are set apart", "`foldlog verify STORE` lists them")
     return Finding("ok", "quarantine", "no event is set apart")
 
 
-def _lag(connection: sqlite3.Connection) -> Finding:
+def lag(connection: Driver) -> Finding:
     """How far the tables are behind the journal."""
     behind: list[tuple[int, str]] = []
     after, count = 0, 0
@@ -106,9 +109,9 @@ def _lag(connection: sqlite3.Connection) -> Finding:
         page = connection.execute(_LAGS, (after, _PAGE_ROWS)).fetchall()
         for after, session_id, last_id, standing in page:  # noqa: B007  (the last one is where to go on)
             count += 1
-            lag = (last_id or 0) - (standing or 0)
-            if lag > 0:
-                behind.append((lag, f"{session_id} by {lag:,} events"))
+            count_behind = (last_id or 0) - (standing or 0)
+            if count_behind > 0:
+                behind.append((count_behind, f"{session_id} by {count_behind:,} events"))
         if len(page) < _PAGE_ROWS:
             break
     if not behind:

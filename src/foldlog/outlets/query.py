@@ -1,6 +1,7 @@
 """Read-only SQL: a connection of its own that cannot write, attach, load code or run for ever.
 
-What a query may do and take is in `foldlog.outlets.query_bounds`.
+What a query may do and take is in `foldlog.outlets.query_bounds`. On PostgreSQL all of it is
+`foldlog.outlets.postgres_query`'s.
 
 The tables and SQL views that can be asked are on the schema page; how they are filled is in
 `foldlog.session.checkpoint`.
@@ -28,13 +29,15 @@ def run(database: Database, sql: str, params: Any = (), *, timeout_s: float | No
         raise QueryError("timeout is a number of seconds", hint="pass a number, or leave it out")
     limit_s = QUERY_SECONDS_MAX if timeout_s is None else float(timeout_s)
     params = _checked(params)
+    if database.path is None:
+        return _asked_of_server(database, sql, params, limit_s)
     database = sqlite_of(database, "this query")
     connection = database.new_reader()
     watch = Watch(limit_s)
     try:
         bound(connection, watch)
         cursor = connection.execute(sql, params)
-        names = _distinct([column[0] for column in cursor.description or ()])
+        names = distinct([column[0] for column in cursor.description or ()])
     except (sqlite3.Error, sqlite3.Warning, TypeError, ValueError, OverflowError, MemoryError) as error:
         connection.close()
         raise _refusal(error, limit_s, watch, sql, query_names.hint(database, sql, str(error))) from None
@@ -45,6 +48,16 @@ def run(database: Database, sql: str, params: Any = (), *, timeout_s: float | No
         connection.close()
         raise QueryError("the SQL returns no rows", hint="ask with a SELECT")
     return _Rows(database, connection, cursor, names, watch, limit_s)
+
+
+def _asked_of_server(
+    database: Database, sql: str, params: dict[str, Any] | list[Any], limit_s: float
+) -> Iterator[dict[str, Any]]:
+    from foldlog.outlets import postgres_query  # noqa: PLC0415  (its driver is an extra)
+    from foldlog.storage.postgres import PostgresDatabase  # noqa: PLC0415
+
+    assert isinstance(database, PostgresDatabase)  # noqa: S101  (there are two engines)
+    return postgres_query.run(database, sql, params, limit_s)
 
 
 def _checked(params: Any) -> dict[str, Any] | list[Any]:
@@ -66,7 +79,7 @@ def _checked(params: Any) -> dict[str, Any] | list[Any]:
     return found
 
 
-def _distinct(names: list[str]) -> list[str]:
+def distinct(names: list[str]) -> list[str]:
     """Names for the keys of a row: of two columns `id` the second is `id_2`, so that none is lost."""
     found: dict[str, None] = {}
     for name in names:

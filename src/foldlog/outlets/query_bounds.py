@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from foldlog.core.errors import QueryError
 from foldlog.core.limits import QUERY_EXTRA_BYTES_MAX, QUERY_VALUE_BYTES_MAX
-from foldlog.storage import search_tables
+from foldlog.storage import fts5_index
 
 _ALLOWED: Final = frozenset({
     sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE,
@@ -150,7 +150,7 @@ def bound(connection: sqlite3.Connection, watch: Watch) -> None:
     # A table-valued function declares its columns when it is first used, which the authorizer would refuse.
     connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')").close()
     with contextlib.suppress(sqlite3.Error):  # and so does the search index, where there is one
-        connection.execute(f"SELECT 1 FROM {search_tables.INDEX} LIMIT 0").close()
+        connection.execute(f"SELECT 1 FROM {fts5_index.INDEX} LIMIT 0").close()
     connection.set_authorizer(watch.authorize)
     looks = watch.looks()
     next(looks)  # into its `try`

@@ -20,13 +20,15 @@ _HINT = "the journal is whole; `foldlog repair STORE` makes the index anew from 
 def check_texts(database: Database, session_key: int, session_id: str, reader: blobs.Reader) -> Iterator[Problem]:
     """Whether the index has the texts of a session that its events bring, and no others."""
     with translated("checking the search index"), database.read() as connection:
-        events, rows = search_tables.read_session(driver_of(connection), session_key, TYPES)
+        driver = driver_of(connection)
+        events, rows = search_tables.read_session(driver, session_key, TYPES)
     expected: dict[tuple[str, object], Entry] = {}
     for said in searching.what_is_said(events, reader):
         for field, (_, row_id) in said.replaced:
             _replace(expected, field, row_id)
         expected |= {(entry.field, entry.row_id): entry for entry in said.entries}
-    if sorted(map(repr, expected.values())) != sorted(repr(Entry(*row)) for row in rows):
+    stored = [search_tables.as_stored(driver, entry) for entry in expected.values()]
+    if sorted(map(repr, stored)) != sorted(repr(Entry(*row)) for row in rows):
         yield Problem(None, session_id, "the search index gives other texts than the journal", _HINT)
 
 

@@ -69,6 +69,9 @@ class Sql(Protocol):
     def view_statements(self) -> list[str]:
         """The DDL of the SQL views, in order."""
 
+    def elapsed_ms(self, start: str, end: str) -> str:
+        """An expression: milliseconds between two times, NULL where one of them is none."""
+
     def columns(self, connection: Any, table: str, /) -> list[str]:
         """The names of a table's columns as it is, none where there is none."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from foldlog.core.errors import UpgradeError
-from foldlog.storage import search_tables, sqlite_sql
+from foldlog.storage import fts5_index, search_tables, sqlite_sql
 from foldlog.storage.driver import Driver, driver_of, sql_of
 from foldlog.storage.schema import APPLICATION_ID, REVISION, SCHEMA_NUMBER, durable, projection, search
 from foldlog.storage.sql_views import SQL_VIEWS
@@ -21,7 +21,7 @@ from foldlog.storage.sql_views import SQL_VIEWS
 def schema_statements() -> list[str]:
     """The DDL of a new SQLite database, in order."""
     found = sqlite_sql.statements(durable, projection, search)
-    found += search_tables.statements()
+    found += fts5_index.statements()
     found += sqlite_sql.trigger_statements()
     found += sqlite_sql.view_statements()
     found.append("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
@@ -69,7 +69,7 @@ def remake_projection(connection: Connection) -> None:
     for table in projection.sorted_tables:
         driver.execute(f"DROP TABLE IF EXISTS {table.name}")
     search_tables.drop(driver)
-    made = (*sqlite_sql.statements(projection, search), *search_tables.statements())
+    made = (*sqlite_sql.statements(projection, search), *fts5_index.statements())
     for statement in (*made, *sqlite_sql.view_statements()):
         driver.execute(statement)
 

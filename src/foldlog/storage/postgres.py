@@ -25,6 +25,7 @@ from foldlog.storage.database import Arguments, Database, Found, Watch
 from foldlog.storage.faults import driver_error, translated
 from foldlog.storage.postgres_driver import Server, ServerError, adapt, translated_marks
 from foldlog.storage.postgres_lease import Leases, ServerLease, advisory_key
+from foldlog.storage.postgres_url import conninfo_of, name_of, unreachable
 
 if TYPE_CHECKING:
     from foldlog.storage.journal import Stream
@@ -77,17 +78,12 @@ def _cut_off_child() -> None:
 os.register_at_fork(after_in_child=_cut_off_child)
 
 
-def conninfo_of(url: URL) -> str:
-    """A URL as libpq reads it."""
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
-
-
 class PostgresDatabase(Database):
     """One store on a server: a held writer connection under a lock, and a pool of read-only ones."""
 
     def __init__(self, url: URL, *, durability: str = "full", read_only: bool = False) -> None:
         super().__init__(durability=durability, read_only=read_only)
-        self.url = self.name = url.render_as_string(hide_password=True)
+        self.url = self.name = name_of(url)
         self.short_name = url.database or self.name
         self._conninfo = conninfo_of(url)
         self.marks = NoMarks()
@@ -98,7 +94,11 @@ class PostgresDatabase(Database):
             self.connect, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", READ_CONNECTIONS_MAX
         )
         self._writers = self._engine(self._connect_writer, "BEGIN", 1)
-        with translated(f"opening {self.name}"), contextlib.closing(Server(self.connect())) as server:
+        try:
+            first = Server(self.connect())
+        except psycopg.Error as error:
+            raise unreachable(self.name, error) from ServerError(error, is_cut=True)
+        with translated(f"opening {self.name}"), contextlib.closing(first) as server:
             self.schema, database, encoding = server.execute(
                 "SELECT current_schema(), current_database(), current_setting('server_encoding')"
             ).fetchone()

@@ -71,7 +71,7 @@ def _code_of(sqlstate: str) -> int:
 
 
 class _Number(NumericLoader):
-    """A number as Python has it: whole ones are int, others float, as SQLite gives them."""
+    """A number as Python has it: whole ones of 64 bits are int, others float, as SQLite gives them."""
 
     def load(self, data: Any) -> Any:
         return number_of(super().load(data))

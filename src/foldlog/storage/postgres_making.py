@@ -12,10 +12,11 @@ from sqlalchemy.exc import ArgumentError
 
 from foldlog.core.errors import NotAStoreError, StoreError
 from foldlog.storage.faults import translated
-from foldlog.storage.postgres import PostgresDatabase, conninfo_of
+from foldlog.storage.postgres import PostgresDatabase
 from foldlog.storage.postgres_driver import Server
 from foldlog.storage.postgres_lease import advisory_key
 from foldlog.storage.postgres_sql import schema_statements
+from foldlog.storage.postgres_url import conninfo_of, name_of
 from foldlog.storage.postgres_views import POSTGRES_VIEWS
 from foldlog.storage.schema import MARK, durable, projection, search
 
@@ -37,7 +38,7 @@ def parsed(url: str) -> URL:
 
 def prepare(url: URL, *, read_only: bool) -> None:
     """See that there is a store: made if there is none and it may be; whole, or not at all."""
-    name = url.render_as_string(hide_password=True)
+    name = name_of(url)
     with translated(f"opening {name}"):
         database = PostgresDatabase(url, read_only=True)
         try:
@@ -81,5 +82,5 @@ _RELATIONS: Final = (
     "WHERE relnamespace = current_schema()::regnamespace AND relkind <> 'i'"
 )
 _OURS: Final = frozenset(
-    {*durable.tables, *projection.tables, *search.tables, *POSTGRES_VIEWS, "leases", "alembic_version"}
+    {*durable.tables, *projection.tables, *search.tables, *POSTGRES_VIEWS, "search_index", "leases", "alembic_version"}
 )

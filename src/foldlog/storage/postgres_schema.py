@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
 
 from foldlog.core.errors import StoreError
+from foldlog.storage import postgres_index
 from foldlog.storage.driver import Driver
 from foldlog.storage.postgres_driver import ServerError
 from foldlog.storage.postgres_sql import LEASES, trigger_statements
@@ -77,6 +78,8 @@ def faults(connection: Driver) -> Iterator[Fault]:
         for table in metadata.sorted_tables:
             for what in table_faults(connection, table):
                 yield Fault(kind, what)
+    if not postgres_index.is_made(connection):
+        yield Fault("derived", "the search index is not there")
     for name in POSTGRES_VIEWS:
         if not is_view_as_made(connection, name):
             yield Fault("derived", f"the SQL view {name} is not what it should be")
@@ -269,7 +272,11 @@ def remake(connection: Driver) -> None:
     bad = [table for table in tables if any(True for _ in table_faults(connection, table))]
     is_all_asked = not bad and all(is_view_as_made(connection, name) for name in POSTGRES_VIEWS)
     views = {} if is_all_asked else POSTGRES_VIEWS
-    rights = _rights(connection, [*views, *(table.name for table in bad)])
+    is_index_made = postgres_index.is_made(connection) and search.tables["search_texts"] not in bad
+    word_index = [] if is_index_made else [postgres_index.INDEX]
+    rights = _rights(connection, [*views, *(table.name for table in bad), *word_index])
+    for name in word_index:
+        _drop(connection, "TABLE", name)
     for name in reversed(views):
         _drop(connection, "VIEW", name)
     for table in tables:
@@ -280,6 +287,8 @@ def remake(connection: Driver) -> None:
                 connection.execute(str(CreateIndex(index).compile(dialect=_DIALECT)))
         else:
             connection.execute(f"DELETE FROM {table.name}")  # TRUNCATE would show readers nothing
+    for statement in postgres_index.statements() if word_index else ():
+        connection.execute(statement)
     for name, select in views.items():
         connection.execute(f"CREATE VIEW {name} AS {select.strip()}")
     for statement in rights:

@@ -16,9 +16,10 @@ from sqlalchemy import MetaData, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from foldlog.storage import postgres_bulk
+from foldlog.storage import postgres_bulk, postgres_index
 from foldlog.storage.postgres_driver import Server, number_of
-from foldlog.storage.postgres_views import POSTGRES_VIEWS
+from foldlog.storage.postgres_views import POSTGRES_VIEWS, PostgresWords
+from foldlog.storage.postgres_views import json as json_of
 from foldlog.storage.schema import MARK, REVISION, durable, projection, search
 
 NAME: Final = "postgresql"
@@ -32,8 +33,6 @@ IS_WHOLE_CHAIN: Final = "length(chain) = 32"
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 # Row ids that are names stand in the id columns as numbers below all ids: bit 62 is set, and the sign.
 _NAMED: Final = -(2**62)
-# An expression: the JSON of a column. Its functions refuse a text with NUL in it, wherever that stands.
-AS_JSON: Final = r"replace({}, '\u0000', '\ufffd')::json"
 # An entry of an index has a third of a page, for two such texts; an address, which tables are joined by, has less.
 _INDEXED_BYTES_MAX: Final = 1200
 
@@ -55,6 +54,7 @@ def schema_statements() -> list[str]:
     """The DDL of a new store, in order."""
     return [
         *statements(durable, projection, search),
+        *postgres_index.statements(),
         *trigger_statements(),
         *view_statements(),
         LEASES,
@@ -110,6 +110,9 @@ def columns(connection: Server, table: str) -> list[str]:
         "ORDER BY attnum"
     )
     return [row[0] for row in connection.execute(sql, (table,))]
+
+
+elapsed_ms: Final = PostgresWords().elapsed_ms
 
 
 # Rows.
@@ -195,7 +198,7 @@ def id_of(key: Any, name: Any) -> Any:
 
 def id_name(column: str, key: str) -> str:
     """An expression: the name where the id column holds the number of one."""
-    return f"CASE WHEN {column} <= {_NAMED} THEN {AS_JSON.format('data')} ->> '{key}' END"
+    return f"CASE WHEN {column} <= {_NAMED} THEN {json_of('data')} ->> '{key}' END"
 
 
 # Rows in bulk.

@@ -1,26 +1,21 @@
-"""The search index: texts in a table, their words in an FTS5 index over it, and how far both have come.
+"""The search index: texts in a table, their words in an index over it, and how far both have come.
 
 What is a text is decided in `foldlog.core.searchable`, when it is added in `foldlog.store.searching`. All of it runs on
-a driver connection; what writes, inside the caller's transaction. The FTS5 index is filled by statements, not by
-triggers: connections with trusted_schema off, ours among them, may not reach it from there in all SQLite builds.
+a driver connection; what writes, inside the caller's transaction. The index of words is the engine's own:
+`foldlog.storage.fts5_index`, `foldlog.storage.postgres_index`.
 """
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
-from foldlog.core.errors import StoreError
-from foldlog.storage.driver import Driver
+from foldlog.core.match_text import Term
+from foldlog.storage import fts5_index
+from foldlog.storage.database import NO_POSITION
+from foldlog.storage.driver import Driver, insert, sql_of
 from foldlog.storage.journal import range_below
 from foldlog.storage.schema import search
 
-INDEX: Final = "search_index"
-# External content: the text is kept once, and snippet() works for everybody. Datasette reads the table's name here.
-_CREATE: Final = (
-    f'CREATE VIRTUAL TABLE {INDEX} USING fts5(text, content="search_texts", content_rowid="text_id", '
-    'tokenize="unicode61 remove_diacritics 2")'
-)
 # What stands around a word that was found: no text has these characters.
 MARKS: Final = ("\x02", "\x03")
 _SNIPPET_WORDS: Final = 24
@@ -47,55 +42,64 @@ class Scope(NamedTuple):
     kind: str | None
 
 
-@cache
-def has_fts5() -> bool:
-    """Whether this process's SQLite can search."""
-    connection = sqlite3.connect(":memory:")
-    try:
-        return connection.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchone() is not None
-    finally:
-        connection.close()
+class WordIndex(Protocol):
+    """What an engine's index of words does."""
+
+    def statements(self) -> list[str]:
+        """Its DDL."""
+
+    def drop(self, connection: Any, /) -> None:
+        """Drop it, if it is there."""
+
+    def is_made(self, connection: Any, /) -> bool:
+        """Whether it is there."""
+
+    def hold(self, connection: Any, /) -> None:
+        """Keep others from writing it until the caller's transaction ends."""
+
+    def ensure(self, connection: Any, /) -> None:
+        """See that it is there."""
+
+    def add(self, connection: Any, text_id: int, text: str, /) -> None:
+        """Add the words of a text."""
+
+    def forget(self, connection: Any, rows: Sequence[tuple[int, str]], /) -> None:
+        """Remove the words of texts that are about to go."""
+
+    def wipe(self, connection: Any, /) -> None:
+        """Leave nothing of what was removed, where that is for us to do."""
+
+    def find(
+        self,
+        connection: Any,
+        terms: Iterable[Term],
+        values: dict[str, Any],
+        where: str,
+        span: tuple[int, int] | None,
+        /,
+    ) -> list[tuple[Any, ...]]:
+        """The texts that match, best first, as `Match` has them."""
 
 
-def check_fts5() -> None:
-    """Raise where this process's SQLite cannot search."""
-    if not has_fts5():
-        raise StoreError(
-            "this build of SQLite has no FTS5, so there is no search",
-            hint="use a Python whose sqlite3 module has FTS5; all else works without it",
-        )
+def index_of(connection: Driver) -> WordIndex:
+    """The index of words as this connection needs it."""
+    if isinstance(connection, sqlite3.Connection):
+        return fts5_index
+    from foldlog.storage import postgres_index  # noqa: PLC0415  (only a store on a server needs it)
 
-
-def statements() -> list[str]:
-    """The DDL of the FTS5 index, where this SQLite has it."""
-    return [_CREATE] if has_fts5() else []
+    return postgres_index
 
 
 def drop(connection: Driver) -> None:
     """Drop the index and its tables, if they are there."""
-    if is_made(connection):
-        check_fts5()
-        try:
-            connection.execute(f"DROP TABLE {INDEX}")
-        except sqlite3.DatabaseError:
-            _drop_damaged(connection)
+    index_of(connection).drop(connection)
     for table in search.sorted_tables:
         connection.execute(f"DROP TABLE IF EXISTS {table.name}")
 
 
-def _drop_damaged(connection: Driver) -> None:
-    """Take away an index whose tables FTS5 cannot read: it would not even drop it."""
-    connection.execute("PRAGMA writable_schema = ON")
-    connection.execute("DELETE FROM sqlite_master WHERE type = 'table' AND name = ?", (INDEX,))
-    connection.execute("PRAGMA writable_schema = RESET")
-    for name in ("config", "content", "data", "docsize", "idx"):
-        connection.execute(f"DROP TABLE IF EXISTS {INDEX}_{name}")
-
-
 def is_made(connection: Driver) -> bool:
     """Whether there is an index: a SQLite without FTS5 makes stores that have none."""
-    sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
-    return connection.execute(sql, (INDEX,)).fetchone() is not None
+    return index_of(connection).is_made(connection)
 
 
 def make_temporary() -> sqlite3.Connection:
@@ -106,7 +110,7 @@ def make_temporary() -> sqlite3.Connection:
         "role, text)"
     )
     connection.execute("CREATE INDEX ix_search_texts_row ON search_texts (session_key, field, row_id)")
-    connection.execute(_CREATE)
+    fts5_index.ensure(connection)
     return connection
 
 
@@ -130,19 +134,20 @@ def due_count(connection: Driver) -> int:
 
 
 def read_events(
-    connection: Driver, after: int, types: Sequence[str], limit: int
+    connection: Driver, after: int, types: Sequence[str], limit: int, *, through: int = NO_POSITION
 ) -> list[tuple[int, int, int, str, str]]:
-    """Events after a position, of sessions, repaired ones left out: position, key, event id, type, and data.
+    """Events after a position, through another, repaired ones left out: position, key, event id, type, and data.
 
     Of types that bring no text the data is empty.
     """
     sql = (
-        f"SELECT position, session_key, event_id, type, iif(type IN ({', '.join('?' * len(types))}), data, '') "
-        "FROM events WHERE position > ? "
+        f"SELECT position, session_key, event_id, type, "
+        f"CASE WHEN type IN ({', '.join('?' * len(types))}) THEN data ELSE '' END "
+        "FROM events WHERE position > ? AND position <= ? "
         "AND NOT EXISTS (SELECT 1 FROM quarantine WHERE quarantine.session_key = events.session_key "
         "AND quarantine.event_id = events.event_id) ORDER BY position LIMIT ?"
     )
-    found: list[tuple[int, int, int, str, str]] = connection.execute(sql, (*types, after, limit)).fetchall()
+    found: list[tuple[int, int, int, str, str]] = connection.execute(sql, (*types, after, through, limit)).fetchall()
     return found
 
 
@@ -181,10 +186,14 @@ def set_position(connection: Driver, through: int) -> None:
     )
 
 
+def hold(connection: Driver) -> None:
+    """Keep others from writing the index until the caller's transaction ends."""
+    index_of(connection).hold(connection)
+
+
 def ensure(connection: Driver) -> None:
     """See that there is an index: a SQLite without FTS5 may have made the store."""
-    if not is_made(connection):
-        connection.execute(_CREATE)
+    index_of(connection).ensure(connection)
 
 
 def kept_keys(connection: Driver, keys: Iterable[int]) -> set[int]:
@@ -193,14 +202,21 @@ def kept_keys(connection: Driver, keys: Iterable[int]) -> set[int]:
     return {key for key in set(keys) if connection.execute(sql, (key,)).fetchone() is not None}
 
 
+def as_stored(connection: Driver, entry: Entry) -> Entry:
+    """A text as the table has it."""
+    words = sql_of(connection)
+    role = None if entry.role is None else entry.role.replace("\0", "\ufffd")
+    return entry._replace(row_id=words.row_key(entry.row_id), turn_id=words.row_key(entry.turn_id), role=role)
+
+
 def add(connection: Driver, entry: Entry) -> None:
     """Add a text."""
     sql = (
         "INSERT INTO search_texts (session_key, event_id, kind, field, row_id, turn_id, role, text) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     )
-    text_id = connection.execute(sql, entry).lastrowid
-    connection.execute(f"INSERT INTO {INDEX} (rowid, text) VALUES (?, ?)", (text_id, entry.text))
+    text_id = insert(connection, sql, as_stored(connection, entry), "text_id")
+    index_of(connection).add(connection, text_id, entry.text)
 
 
 def forget(connection: Driver, session_key: int, field: str, row_id: Any) -> None:
@@ -212,22 +228,21 @@ def forget(connection: Driver, session_key: int, field: str, row_id: Any) -> Non
         where, values = "session_key = ? AND field > ? AND field < ?", [session_key, f"{kind}.", f"{kind}/"]
     if row_id is not None:
         where += " AND row_id = ?"
-        values.append(row_id)
+        values.append(sql_of(connection).row_key(row_id))
     _forget(connection, where, values)
 
 
 def remove(connection: Driver, session_keys: Iterable[int]) -> None:
     """Remove all that sessions have said; their words are not left in the index's own pages either."""
+    hold(connection)
     if sum(_forget(connection, "session_key = ?", [key]) for key in session_keys):
-        connection.execute(f"INSERT INTO {INDEX} ({INDEX}) VALUES ('optimize')")
+        index_of(connection).wipe(connection)
 
 
 def _forget(connection: Driver, where: str, values: list[Any]) -> int:
     rows = connection.execute(f"SELECT text_id, text FROM search_texts WHERE {where}", values).fetchall()
     if rows:
-        check_fts5()
-        # FTS5 must be told the text that it is to forget.
-        connection.executemany(f"INSERT INTO {INDEX} ({INDEX}, rowid, text) VALUES ('delete', ?, ?)", rows)
+        index_of(connection).forget(connection, rows)
         connection.execute(f"DELETE FROM search_texts WHERE {where}", values)
     return len(rows)
 
@@ -249,39 +264,25 @@ class Match(NamedTuple):
     snippet: str
 
 
-_MATCHES: Final = """
-SELECT t.session_key, t.event_id, t.kind, t.field, t.row_id, t.turn_id, t.role, found.rank,
-  snippet(search_index, 0, char(2), char(3), '…', {words})
-FROM (SELECT text_id, rank FROM (
-    SELECT search_index.rowid AS text_id, search_index.rank AS rank FROM search_index {joined}
-    WHERE search_index MATCH :match {where} ORDER BY search_index.rowid DESC LIMIT :ranked
-  ) ORDER BY rank, text_id DESC LIMIT :hits) AS found
-JOIN search_index ON search_index.rowid = found.text_id AND search_index MATCH :match
-JOIN search_texts AS t ON t.text_id = found.text_id
-ORDER BY found.rank, found.text_id DESC
-"""
-
-
 def find(
-    connection: Driver, match: str, keys: Sequence[int] | None, scope: Scope, *, ranked: int, hits: int
+    connection: Driver, terms: Iterable[Term], keys: Sequence[int] | None, scope: Scope, *, ranked: int, hits: int
 ) -> list[Match]:
     """The best of the newest texts that match, best first.
 
     `keys`: of these sessions only. `ranked`: how many are looked at for the best.
     """
-    if keys is None and scope.role is None and scope.kind is None:
-        joined, where = "", ""
-    else:
-        joined = "CROSS JOIN search_texts AS s ON s.text_id = search_index.rowid"
-        where = "".join(f"AND s.{name} = :{name} " for name in ("role", "kind") if getattr(scope, name) is not None)
-    values: dict[str, Any] = {"match": match, "ranked": ranked, "hits": hits, **scope._asdict()}
+    where = "".join(f"AND s.{name} = :{name} " for name in ("role", "kind") if getattr(scope, name) is not None)
+    span = None
     if keys is not None:
-        where += f"AND s.session_key IN ({', '.join(map(str, keys))}) "
-        first, last = _span(connection, keys)
-        where += "AND search_index.rowid BETWEEN :first AND :last"
-        values |= {"first": first, "last": last}
-    sql = _MATCHES.format(words=_SNIPPET_WORDS, joined=joined, where=where)
-    return [Match(*row) for row in connection.execute(sql, values)]
+        if not keys:
+            return []
+        where += f"AND s.session_key IN ({', '.join(map(str, keys))})"
+        span = _span(connection, keys)
+    values: dict[str, Any] = {
+        "ranked": ranked, "hits": hits, "words": _SNIPPET_WORDS, "open": MARKS[0], "close": MARKS[1],
+        "role": scope.role, "kind": scope.kind,
+    }  # fmt: skip
+    return [Match(*row) for row in index_of(connection).find(connection, terms, values, where, span)]
 
 
 def _span(connection: Driver, keys: Sequence[int]) -> tuple[int, int]:
@@ -304,8 +305,16 @@ def session_ids(connection: Driver, keys: Iterable[int]) -> dict[int, str]:
     return {key: row[0] for key, row in found.items() if row is not None}
 
 
+def read_event(connection: Driver, session_key: int, event_id: int) -> tuple[str, str] | None:
+    """The type and the data of an event."""
+    sql = "SELECT type, data FROM events WHERE session_key = ? AND event_id = ?"
+    found: tuple[str, str] | None = connection.execute(sql, (session_key, event_id)).fetchone()
+    return found
+
+
 def turn_of_call(connection: Driver, session_id: str, call_id: Any) -> Any:
     """The turn that a call belongs to, as far as the tables know it."""
-    sql = "SELECT turn_id FROM calls WHERE session_id = ? AND id = ?"
-    row = connection.execute(sql, (session_id, call_id)).fetchone()
-    return None if row is None else row[0]
+    words = sql_of(connection)
+    sql = f"SELECT turn_id, {words.id_name('turn_id', 'turn_id')} FROM calls WHERE session_id = ? AND id = ?"
+    row = connection.execute(sql, (session_id, words.row_key(call_id))).fetchone()
+    return None if row is None else words.id_of(*row)

@@ -260,7 +260,7 @@ def sqlite_of(database: Database, doing: str) -> SqliteDatabase:
         return database
     raise StoreError(
         f"{database.name}: {doing} is for stores in SQLite",
-        hint="copy the store into a file first: `foldlog copy URL history.db`",
+        hint="copy the store into a file first: `foldlog copy STORE history.db`",
     )
 
 

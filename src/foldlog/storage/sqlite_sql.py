@@ -14,7 +14,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from foldlog.storage.schema import SCHEMA_NUMBER, TRIGGERS
-from foldlog.storage.sql_views import SQL_VIEWS
+from foldlog.storage.sql_views import SQL_VIEWS, SqliteWords
 
 NAME: Final = "sqlite"
 # No key is given twice: those of deleted sessions are kept below 0.
@@ -57,6 +57,9 @@ def trigger_statements() -> list[str]:
 def view_statements() -> list[str]:
     """The DDL of the SQL views, in order."""
     return [f"CREATE VIEW {name} AS {view.select.strip()}" for name, view in SQL_VIEWS.items()]
+
+
+elapsed_ms: Final = SqliteWords().elapsed_ms
 
 
 def columns(connection: sqlite3.Connection, table: str) -> list[str]:

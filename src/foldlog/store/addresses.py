@@ -41,7 +41,7 @@ def _below(database: Database, above: str, part: str) -> list[str]:
         return []
     exact = "SELECT id FROM streams WHERE id = ?"
     begun = (
-        "SELECT id FROM streams WHERE id >= ? AND id < ? AND instr(substr(id, ?), '/') = 0 "
+        "SELECT id FROM streams WHERE id >= ? AND id < ? AND substr(id, ?) NOT LIKE '%/%' "
         "AND substr(id, 1, 1) <> '.' ORDER BY id LIMIT ?"
     )
     starts = [f"{prefix}{part}"] if above else [part, f"{_GENERATED}{part}"]

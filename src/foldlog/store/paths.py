@@ -24,10 +24,19 @@ def path_of(path: str | Path) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise StoreError(f"{path!r} is not a path", hint="give a path or a sqlite:/// URL")
     text = os.fsdecode(path)
+    if text.startswith(_SERVER):
+        raise StoreError(
+            "this is for stores in files, and the URL is a server's",
+            hint="copy the store into a file first: `foldlog copy STORE history.db`",
+        )
     if "://" in text:
         scheme, _, rest = text.partition("://")
         if scheme != "sqlite" or not rest.startswith("/") or len(rest) < 2 or "?" in rest:
-            raise StoreError(f"{text!r} is not a URL of a store", hint="use a path, or sqlite:///path/to/history.db")
+            # Not the rest: it may have a password.
+            raise StoreError(
+                f"a URL that begins with {scheme[:30]!r} is no store's",
+                hint="use a path, sqlite:///path/to/history.db, or postgresql+psycopg://user@host/database",
+            )
         text = rest[1:]
     if text in ("", ":memory:") or text.startswith("file:"):
         raise StoreError(f"{text!r} is not the path of a file", hint="a store is a file: nothing else would survive")

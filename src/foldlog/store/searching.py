@@ -22,12 +22,12 @@ from foldlog.core.limits import (
     SEARCH_TAIL_BYTES_MAX,
     SEARCH_TAIL_EVENTS_MAX,
 )
-from foldlog.core.match_text import match_of
+from foldlog.core.match_text import Term, terms_of
 from foldlog.core.refs import Ref
 from foldlog.core.searchable import KINDS, PUTS, RESTORED, TYPES, flatten, texts_of
-from foldlog.storage import blobs, journal, search_tables
+from foldlog.storage import blobs, fts5_index, journal, search_tables
 from foldlog.storage.database import Database
-from foldlog.storage.driver import Driver, driver_of
+from foldlog.storage.driver import Driver, driver_of, sql_of
 from foldlog.storage.faults import translated
 from foldlog.storage.search_tables import Entry, Match, Scope
 
@@ -92,7 +92,7 @@ class Keeper:
     def checkpointed(self) -> None:
         """Hear of a checkpoint: add twice as much as came since a portion was last added, where that is a portion."""
         count = 0
-        if not self._database.read_only and search_tables.has_fts5():
+        if not self._database.read_only and fts5_index.has_fts5():
             # As in `keep_up`: what keeps the index from being read is no error of a checkpoint.
             with contextlib.suppress(FoldlogError), translated("looking at the search index"):
                 count = self._portions_come()
@@ -119,7 +119,7 @@ def keep_up(database: Database, *, portions: int | None = None) -> None:
     The index can always be made again from the journal, so what keeps it from being written is no error: a
     search says what it did not look at.
     """
-    if database.read_only or not search_tables.has_fts5():
+    if database.read_only or not fts5_index.has_fts5():
         return
     with contextlib.suppress(FoldlogError), translated("adding to the search index"):
         reader = blobs.Reader(database)
@@ -131,10 +131,12 @@ def keep_up(database: Database, *, portions: int | None = None) -> None:
 
 
 def _read(database: Database, reader: blobs.Reader) -> _Portion | None:
+    # An event that becomes visible in front of one that is in the index would never be in it.
+    through = database.settled_position()
     with database.read() as connection:
         driver = driver_of(connection)
         after = search_tables.position(driver)
-        events = search_tables.read_events(driver, after, TYPES, SEARCH_PORTION_EVENTS)
+        events = search_tables.read_events(driver, after, TYPES, SEARCH_PORTION_EVENTS, through=through)
     if not events:
         return None
     return _Portion(after, events[-1][0], list(what_is_said(events, reader)))
@@ -189,6 +191,7 @@ def _write(connection: Driver, portion: _Portion) -> bool:
     """Write a portion, unless another process was faster."""
     try:
         connection.execute("BEGIN IMMEDIATE")
+        search_tables.hold(connection)
         is_ours = search_tables.position(connection) == portion.after
         if is_ours:
             search_tables.ensure(connection)
@@ -223,14 +226,14 @@ def search(
     database: Database, text: str, *, session_id: str | None, role: str | None, kind: str | None, limit: int
 ) -> Hits:
     """The texts that hold all words, best first; see `Reading.search`."""
-    match = match_of(text)
+    terms = terms_of(text)
     _check(session_id, role, kind, limit)
-    search_tables.check_fts5()
+    fts5_index.check_fts5()
     if session_id is not None:
         journal.find_stream(database, session_id)
     try:
         with translated("searching"):
-            return _search(database, match, Scope(session_id, role, kind), limit)
+            return _search(database, terms, Scope(session_id, role, kind), limit)
     except CorruptJournalError as error:
         raise StoreError(
             "the search index is damaged, or the database is",
@@ -238,7 +241,7 @@ def search(
         ) from error
 
 
-def _search(database: Database, match: str, scope: Scope, limit: int) -> Hits:
+def _search(database: Database, terms: list[Term], scope: Scope, limit: int) -> Hits:
     with database.read() as connection:
         driver = driver_of(connection)
         keys = None if scope.session_id is None else search_tables.keys_below(driver, scope.session_id)
@@ -248,13 +251,13 @@ def _search(database: Database, match: str, scope: Scope, limit: int) -> Hits:
     # Not while a connection is held: values behind references need another.
     with contextlib.closing(search_tables.make_temporary()) as newest:
         superseded = _fill(newest, tail, blobs.Reader(database))
-        new = _find(newest, match, keys, scope, limit)
+        new = _find(newest, terms, keys, scope, limit)
     with database.read() as connection:
         driver = driver_of(connection)
-        found = _find(driver, match, keys, scope, limit) if search_tables.is_made(driver) else []
+        found = _find(driver, terms, keys, scope, limit) if search_tables.is_made(driver) else []
         # What is not in the index yet is the newest, and its ranks compare with no others.
         same = {(one.session_key, one.event_id, one.field, one.row_id) for one in new}
-        for one in found:
+        for one in (_named(driver, one) for one in found):
             is_same = (one.session_key, one.event_id, one.field, one.row_id) in same
             if not is_same and not _is_superseded(one, superseded):
                 new.append(one)
@@ -275,8 +278,22 @@ def _check(session_id: Any, role: Any, kind: Any, limit: Any) -> None:
         raise LimitError(f"limit={limit!r} is out of range", hint=f"use an int from 1 to {SEARCH_HITS_MAX:,}")
 
 
-def _find(connection: Driver, match: str, keys: list[int] | None, scope: Scope, limit: int) -> list[Match]:
-    return search_tables.find(connection, match, keys, scope, ranked=SEARCH_RANKED_MAX, hits=limit)
+def _find(connection: Driver, terms: list[Term], keys: list[int] | None, scope: Scope, limit: int) -> list[Match]:
+    return search_tables.find(connection, terms, keys, scope, ranked=SEARCH_RANKED_MAX, hits=limit)
+
+
+def _named(connection: Driver, found: Match) -> Match:
+    """What was found, with ids that are names where the table has numbers for them: its event has them."""
+    keys = (found.row_id, found.turn_id)
+    if not any(type(key) is int and key < 0 for key in keys):
+        return found
+    event_type, data = search_tables.read_event(connection, found.session_key, found.event_id) or ("", "{}")
+    row_key = sql_of(connection).row_key
+    with contextlib.suppress(CorruptJournalError, TypeError):  # verify tells of it
+        for text in texts_of(event_type, decode(data)):
+            if text.field == found.field and (row_key(text.row_id), row_key(text.turn_id)) == keys:
+                return found._replace(row_id=text.row_id, turn_id=text.turn_id)
+    return found
 
 
 def _fill(

@@ -1,0 +1,145 @@
+"""The command line on a server's store: what it says of servers, what it keeps to itself, what is for files."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_stores import parsed
+
+import foldlog
+from postgres_server import PostgresServer
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+SECRET = "canary-4711"
+
+
+@pytest.fixture
+def place(server: PostgresServer, request: pytest.FixtureRequest) -> str:
+    """The URL of an empty schema, with a password that nobody is to see."""
+    schema = f"c{abs(hash(request.node.nodeid)):x}"
+    server.execute(f"CREATE SCHEMA {schema}")
+    return server.url(schema).replace("foldlog@", f"foldlog:{SECRET}@")
+
+
+@pytest.fixture
+def made(place: str) -> str:
+    with foldlog.open(place) as store, store.start_session(id="demo") as session:
+        with session.turn() as turn:
+            turn.message("user", "hello there")
+            with turn.call("leaf", model="m-1") as call:
+                call.ok(usage={"input_tokens": 3}, cost={"usd": 0.5})
+        session.add_call("leaf", id="a-name", model="m-2", status="ok")
+    return place
+
+
+VERBS = [
+    ["ls"],
+    ["ls", "--all", "--limit", "1"],
+    ["show", "demo"],
+    ["show", "demo:call/a-name"],
+    ["tree", "demo"],
+    ["usage"],
+    ["usage", "--by", "turn"],
+    ["messages", "demo"],
+    ["calls"],
+    ["calls", "--slowest", "3"],
+    ["calls", "--costliest", "3"],
+    ["events"],
+    ["sql", "SELECT * FROM model_usage"],
+    ["search", "hello"],
+    ["search", "hello", "--update"],
+    ["csv", "call_usage"],
+    ["csv", "messages", "demo"],
+    ["export", "exported"],
+    ["report", "demo", "-o", "demo.html"],
+    ["upgrade"],
+    ["doctor", "--json"],
+]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_verbs_take_a_url_and_print_no_password(run_here: Run, made: str, verb: list[str]) -> None:
+    done = run_here(verb[0], made, *verb[1:])
+    # The doctor has something to say of a server of tests, which does not sync.
+    assert done.returncode == (1 if verb[0] == "doctor" else 0), done.stderr
+    assert done.stdout
+    assert SECRET not in done.stdout + done.stderr
+
+
+def test_calls_are_named_as_they_are(run_here: Run, made: str) -> None:
+    found = parsed(run_here("calls", made, "--json").stdout, "calls")
+    assert {row["id"] for row in found} == {1, "a-name"}
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [["backup", "new.db"], ["repair", "--into", "new.db"], ["datasette-config", "-o", "new.db"]],
+    ids=lambda v: v[0],
+)
+def test_what_is_for_files_is_refused(run_here: Run, made: str, verb: list[str], tmp_path: Path) -> None:
+    done = run_here(verb[0], made, *verb[1:])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is for stores in SQLite\nhint: copy the store into a file first" in done.stderr
+    assert SECRET not in done.stderr
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_the_library_refuses_it_too(made: str, tmp_path: Path) -> None:
+    with pytest.raises(foldlog.StoreError, match="for stores in files"):
+        foldlog.salvage(made, tmp_path / "new.db")
+    with foldlog.open(made, read_only=True) as store:
+        for refused in (store.sqlite_utils, lambda: store.backup(tmp_path / "new.db")):
+            with pytest.raises(foldlog.StoreError, match="is for stores in SQLite"):
+                refused()
+
+
+def broken(server: PostgresServer, place: str) -> dict[str, str]:
+    host = place.partition("?host=")[2].partition("&")[0]
+    return {
+        "does not exist": place.replace("/foldlog?", "/nowhere?"),
+        "role": place.replace("foldlog:", "stranger:"),
+        "cannot be reached": place.replace(host, "%2Ftmp%2Fno-such-folder"),
+        "no schema": place.replace("search_path%3D", "search_path%3Dno"),
+        "there is no store": place,
+        "there is no store at": f"{place}&password={SECRET}",
+        "not one of a PostgreSQL server": f"{place}&nonsense={SECRET}",
+        "begins with 'mysql'": f"mysql://foldlog:{SECRET}@localhost/foldlog",
+        "begins with 'postgresql+asyncpg'": f"postgresql+asyncpg://foldlog:{SECRET}@localhost/foldlog",
+        "Connection refused": f"postgresql://foldlog:{SECRET}@127.0.0.1:1/foldlog",
+    }
+
+
+def test_what_is_not_there_is_told_in_a_sentence_and_not_made(
+    run_here: Run, server: PostgresServer, place: str, tmp_path: Path
+) -> None:
+    for words, url in broken(server, place).items():
+        for verb in (["ls"], ["upgrade"], ["rm", "demo", "--yes"], ["doctor"], ["search", "x", "--update"]):
+            done = run_here(verb[0], url, *verb[1:])
+            said = done.stdout + done.stderr
+            assert done.returncode == 1, (words, verb, said)
+            assert words in said, (verb, said)
+            assert "hint" in said
+            assert SECRET not in said
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(foldlog.NotAStoreError):
+        foldlog.open(place, read_only=True)
+
+
+def test_the_doctor_names_who_writes_and_how_far_tables_lag(run_here: Run, made: str) -> None:
+    with foldlog.open(made) as store:
+        session = store.open_session("demo")
+        session.add_message("user", "behind")
+        done = run_here("doctor", made)
+        session.close()
+    assert "leases: demo: held by process" in done.stdout
+    assert "behind the journal: demo by 1 events" in done.stdout
+    assert "is a superuser" in done.stdout
+    assert "fsync: off" in done.stdout
+    assert "nobody writes" in run_here("doctor", made).stdout
+
+
+def test_the_doctor_sees_a_trigger_that_is_gone(run_here: Run, made: str) -> None:
+    with foldlog.open(made) as store, store.database.write() as connection:
+        connection.execute("ALTER TABLE events DISABLE TRIGGER events_refuse_change")
+    assert "not in place: events_refuse_change" in run_here("doctor", made).stdout
