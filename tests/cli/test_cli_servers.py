@@ -86,7 +86,7 @@ def test_what_is_for_files_is_refused(run_here: Run, made: str, verb: list[str],
 
 
 def test_the_library_refuses_it_too(made: str, tmp_path: Path) -> None:
-    with pytest.raises(foldlog.StoreError, match="for stores in files"):
+    with pytest.raises(foldlog.StoreError, match="saved of a file"):
         foldlog.salvage(made, tmp_path / "new.db")
     with foldlog.open(made, read_only=True) as store:
         for refused in (store.sqlite_utils, lambda: store.backup(tmp_path / "new.db")):

@@ -23,7 +23,7 @@ from sqlalchemy.pool import QueuePool
 from foldlog.core.errors import StoreBusyError, StoreError
 from foldlog.storage.database import Arguments, Database, Found, Watch
 from foldlog.storage.faults import driver_error, translated
-from foldlog.storage.postgres_driver import Server, ServerError, adapt, translated_marks
+from foldlog.storage.postgres_driver import Server, ServerError, adapt, translate
 from foldlog.storage.postgres_lease import Leases, ServerLease, advisory_key
 from foldlog.storage.postgres_url import conninfo_of, name_of, unreachable
 
@@ -128,7 +128,7 @@ class PostgresDatabase(Database):
         )
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
         event.listen(engine, "connect", lambda found, record: record.info.update(server=Server(found)))
-        event.listen(engine, "before_cursor_execute", _translate, retval=True)
+        event.listen(engine, "before_cursor_execute", translate, retval=True)
         return engine
 
     def connect(self, *, to_read: bool = True) -> psycopg.Connection[Any]:
@@ -393,11 +393,3 @@ class NoMarks:
 
     def note(self, connection: object, stream: object, event_id: int) -> None:
         """Note nothing."""
-
-
-def _translate(
-    _connection: Any, _cursor: Any, statement: str, parameters: Any, context: Any, _executemany: bool
-) -> tuple[str, Any]:
-    # What SQLAlchemy compiled has psycopg's marks already; ours come as they are.
-    is_compiled = context is not None and context.compiled is not None
-    return (statement if is_compiled or parameters is None else translated_marks(statement)), parameters

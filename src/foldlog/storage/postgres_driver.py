@@ -178,3 +178,12 @@ def server_error(error: DBAPIError) -> ServerError:
     """psycopg's error inside SQLAlchemy's."""
     assert isinstance(error.orig, psycopg.Error)  # noqa: S101  (no other driver's errors have such a code)
     return ServerError(error.orig, is_cut=error.connection_invalidated)
+
+
+def translate(
+    _connection: Any, _cursor: Any, statement: str, parameters: Any, context: Any, _executemany: bool
+) -> tuple[str, Any]:
+    """A statement on its way through SQLAlchemy, with psycopg's marks."""
+    # What SQLAlchemy compiled has psycopg's marks already; ours come as they are.
+    is_compiled = context is not None and context.compiled is not None
+    return (statement if is_compiled or parameters is None else translated_marks(statement)), parameters
