@@ -8,6 +8,8 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from sqlalchemy import Connection
+
 from foldlog.core.base import RowsInMemory, Standing
 from foldlog.core.codec import decode
 from foldlog.core.columns import (
@@ -154,10 +156,7 @@ class _TablesMovedError(Exception):
 
 
 def _open(database: Database, stream: Stream, *, begin_again: bool) -> tuple[View, Head | None]:
-    with database.read() as connection:
-        journal.check_kept(connection, stream)
-        row = tables.read_session(connection, stream.session_id)
-        usage = tables.read_usage(connection, stream.session_id)
+    row, usage = database.look(lambda connection: _facts_of(connection, stream))
     if row is None:
         return replay(database, stream)
     event_id = row["checkpoint_event_id"]
@@ -204,10 +203,14 @@ def decode_row(data: str) -> dict[str, Any]:
     return row
 
 
+def _facts_of(connection: Connection, stream: Stream) -> tuple[Any, Any]:
+    journal.check_kept(connection, stream)
+    return tables.read_session(connection, stream.session_id), tables.read_usage(connection, stream.session_id)
+
+
 def writer_of(database: Database, session_id: str) -> str | None:
     """Who the tables say is writing a session: after a crash, the one who died."""
-    with database.read() as connection:
-        row = tables.read_session(connection, session_id)
+    row = database.look(lambda connection: tables.read_session(connection, session_id))
     return row["writer"] if row is not None else "unknown"
 
 

@@ -7,7 +7,7 @@ no bare `sqlite3` or SQLAlchemy error leaves the library. The errors themselves 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -143,6 +143,10 @@ def translate(error: BaseException, doing: str) -> FoldlogError:
             f"{doing}: another connection holds the database ({name})",
             hint="nothing was written; end the other transaction, then try again",
         )
+    if is_server := hasattr(driver_error(error), "sqlstate"):
+        found = _of_server(driver_error(error), doing, code, name)
+        if found is not None:
+            return found
     if code == sqlite3.SQLITE_FULL:
         return StoreError(f"{doing}: the disk is full", hint="nothing was written; make room, then go on")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
@@ -158,23 +162,34 @@ def translate(error: BaseException, doing: str) -> FoldlogError:
             hint="restore a backup, or save what can be read: `foldlog repair STORE --into NEW`",
         )
     if code == sqlite3.SQLITE_IOERR:
-        return _lost_or_failed(doing, name, is_lost=getattr(driver_error(error), "is_lost", False))
-    server = driver_error(error)
-    is_server = hasattr(server, "sqlstate")
+        return StoreError(
+            f"{doing}: the disk failed ({name})", hint="nothing was written; check the disk and its space"
+        )
     listed = "PostgreSQL's list of error codes" if is_server else "sqlite.org/rescode.html"
     return StoreError(
-        f"{doing}: {f'the server answered {server}' if is_server else f'SQLite answered {name}'}",
+        f"{doing}: {f'the server answered {driver_error(error)}' if is_server else f'SQLite answered {name}'}",
         hint=f"{listed} says what that means; `foldlog doctor STORE` looks for its cause",
     )
 
 
-def _lost_or_failed(doing: str, name: str, *, is_lost: bool) -> StoreError:
-    if is_lost:
+def _of_server(error: Any, doing: str, code: int, name: str) -> FoldlogError | None:
+    """Our error for what only a server, or the way to it, can do."""
+    if error.unreachable:
+        return StoreError(
+            f"{doing}: the server cannot be reached: {error.unreachable}",
+            hint="see that it runs, has connections left and lets you in, then try again",
+        )
+    if error.is_lost:
         return StoreError(
             f"{doing}: the connection to the server was lost ({name})",
             hint="see that the server runs, then try again; what was being written was kept whole or not at all",
         )
-    return StoreError(f"{doing}: the disk failed ({name})", hint="nothing was written; check the disk and its space")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return StoreError(
+            f"{doing}: the server does not allow it ({name})",
+            hint="see the rights of the role; a standby, and a role or database set to be read only, take no writes",
+        )
+    return None
 
 
 @contextmanager

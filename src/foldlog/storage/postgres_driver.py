@@ -46,13 +46,17 @@ _SAME: Final = {"BEGIN IMMEDIATE": "BEGIN"}
 
 
 class ServerError(sqlite3.DatabaseError):
-    """What PostgreSQL, or the way to it, answered; `constraint` names what refused a row, where one did."""
+    """What PostgreSQL, or the way to it, answered; `constraint` names what refused a row, where one did.
 
-    def __init__(self, error: psycopg.Error, *, is_cut: bool) -> None:
+    `unreachable` says in libpq's words why there is no connection, where none could be made.
+    """
+
+    def __init__(self, error: psycopg.Error, *, is_cut: bool, unreachable: str = "") -> None:
         self.sqlstate: str = error.sqlstate or ""
         # Some of the server's sentences quote the statement's values: its code and name are enough.
         super().__init__(f"{self.sqlstate or 'no answer'} {type(error).__name__}".strip())
         self.constraint: str = error.diag.constraint_name or ""
+        self.unreachable = unreachable
         self.sqlite_errorname = type(error).__name__
         self.is_lost = is_cut or self.sqlstate.startswith(_LOST)
         self.is_collision = self.sqlstate in _COLLIDED or self.constraint in _SHARED
@@ -134,6 +138,9 @@ class Server:
             return self.connection.execute(translated_marks(sql), bound)
         except psycopg.Error as error:
             raise self.told(error) from None
+        except BaseException:
+            self.close()  # interrupted by a signal: what is still on its way would be taken for the next answer
+            raise
 
     def executemany(self, sql: str, rows: Iterable[Any], /) -> Any:
         """Run a statement for each row, all on their way before the first answer is waited for."""
@@ -142,6 +149,9 @@ class Server:
             cursor.executemany(translated_marks(sql), rows if isinstance(rows, list) else list(rows))
         except psycopg.Error as error:
             raise self.told(error) from None
+        except BaseException:
+            self.close()
+            raise
         return cursor
 
     def told(self, error: psycopg.Error) -> ServerError:

@@ -10,7 +10,8 @@ from sqlalchemy.exc import ArgumentError
 
 from foldlog.core.errors import NotAStoreError, StoreError
 from foldlog.storage.faults import translated
-from foldlog.storage.postgres import PostgresDatabase, conninfo_of
+from foldlog.storage.postgres import PostgresDatabase
+from foldlog.storage.postgres_connect import conninfo_of
 from foldlog.storage.postgres_driver import Server
 from foldlog.storage.postgres_lease import advisory_key
 from foldlog.storage.postgres_sql import MARK, columns, schema_statements

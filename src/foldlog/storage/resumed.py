@@ -36,18 +36,25 @@ def is_kept(database: Database, stamped: "list[Stamped]") -> bool:
     return True
 
 
-def check_goes_on(connection: Driver, stamped: "list[Stamped]", resumed_count: int) -> None:
-    """After a lost connection: raise unless each session's last committed event is where its next follows.
+def check_goes_on(connection: Driver, database: Database, stamped: "list[Stamped]") -> None:
+    """After a lost connection: raise unless each session is still ours, and its last event where its next follows.
 
-    At durability "normal" a server that crashes may have lost it; the next event must not stand behind a gap.
+    Somebody else may have had the session meanwhile. At durability "normal" a server that crashes may have lost
+    the last event; the next must not stand behind a gap.
     """
     for event in stamped:
-        if event.stream.resumed_count != resumed_count:
-            event.stream.resumed_count = resumed_count
+        if event.stream.resumed_count != database.resumed_count:
+            database.check_leases([event.stream.session_id])
+            event.stream.resumed_count = database.resumed_count
             sql = f"SELECT {LAST_ID.format('?')}"
             key = event.stream.key
             if key is not None and connection.execute(sql, (key, key)).fetchone()[0] < event.event_id - 1:
-                raise CommitUncertainError(
-                    f"session {event.stream.session_id!r}: the server has lost events that it had acknowledged",
-                    hint="call reload() to see what was kept, then go on",
-                )
+                raise lost(event.stream.session_id)
+
+
+def lost(session_id: str) -> CommitUncertainError:
+    """The error for a session whose last events, which were acknowledged, are not there."""
+    return CommitUncertainError(
+        f"session {session_id!r}: the server has lost events that it had acknowledged",
+        hint="call reload() to see what was kept, then go on",
+    )

@@ -59,9 +59,9 @@ def wanted(database: Database, session_id: str | None, after: int, types: Iterab
     return Wanted(stream, after, tuple(map(check_event_type, [types] if isinstance(types, str) else types)))
 
 
-def read(database: Database, which: Wanted) -> Iterator[RecordedEvent]:
-    """The events there are, in order of position."""
-    found = event_feed.read_feed(database, after=which.after, stream=which.stream, types=which.types)
+def read(database: Database, which: Wanted, through: int | None = None) -> Iterator[RecordedEvent]:
+    """The events there are, in order of position; `through` one before which none can appear any more."""
+    found = event_feed.read_feed(database, after=which.after, through=through, stream=which.stream, types=which.types)
     return map(RecordedEvent, found)
 
 
@@ -105,7 +105,7 @@ def looks(database: Database, which: Wanted) -> Generator[RecordedEvent | None, 
             if watch.is_new():
                 # Before the events are read: what is not wanted is not looked at again with each commit.
                 last = _last_position(database, last)
-                for event in read(database, which):
+                for event in read(database, which, last):
                     which = which._replace(after=event.position)
                     yield event
                 which = which._replace(after=max(which.after, last))
@@ -122,8 +122,8 @@ def looks(database: Database, which: Wanted) -> Generator[RecordedEvent | None, 
 def _last_position(database: Database, before: int) -> int:
     """The last position through which nothing can appear any more."""
     through = database.settled_position()
-    with database.read() as connection:
-        last = connection.exec_driver_sql("SELECT max(position) FROM events").scalar() or 0
+    sql = "SELECT coalesce(max(position), 0) FROM events"
+    last = database.look(lambda connection: connection.exec_driver_sql(sql).scalar_one())
     if last < before:  # positions only grow, whatever is deleted
         raise replaced(database)
     return min(int(last), through)
