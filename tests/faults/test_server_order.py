@@ -148,6 +148,14 @@ def _change_mind() -> None:
 
 WRITERS, THREADS = 4, 3
 
+PRINTED = """
+import sys, foldlog
+from foldlog.cli import arguments, main
+url = sys.argv.pop(1)
+arguments.open_to_read = lambda _: foldlog.open(url, read_only=True)
+main.main()
+"""
+
 
 def write(url: str, seed: int, number: int, rounds: int) -> Callable[[Line], None]:
     """Batches of any size from several threads, some of them given up."""
@@ -241,8 +249,7 @@ def test_every_follower_sees_each_committed_event_once_and_in_order(
     rounds = size.rounds(quick=15, full=300)
     writers = [write(url, seed, number, rounds) for number in range(WRITERS)]
     followers = [follow(url, after, "end") for after in starts]
-    command = [sys.executable, "-c", "from foldlog.cli.main import main; main()", "events", url]
-    command += ["--follow", "--json", "--after", "3"]
+    command = [sys.executable, "-c", PRINTED, url, "events", "store", "--follow", "--json", "--after", "3"]
     with (
         forked(*followers) as reading,
         forked(*writers, roll_back(url, seed)) as writing,
