@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from forks import Forked, Line, forked
 from killed_writer import assert_kept, write
 from killed_writer import assert_whole as assert_whole_batches
@@ -200,3 +201,27 @@ def _opened(store: foldlog.Store, session_id: str) -> foldlog.Session:
         except foldlog.SessionInUseError:
             assert time.monotonic() < deadline
             time.sleep(0.005)
+
+
+def test_a_checkpoint_does_not_hide_a_loss(crashing: PostgresServer, crashing_url: str) -> None:
+    with foldlog.open(crashing_url, config=NORMAL) as store:
+        session = store.start_session(id="demo")
+        session.add_event("kept")
+        with foldlog.open(crashing_url, config=FULL) as other, other.start_session(id="sync") as synced:
+            synced.add_event("sync")  # what was committed before it is on the disk with it
+        crashing.execute("ALTER SYSTEM SET wal_writer_delay = '10s'", "SELECT pg_reload_conf()")
+        try:
+            acknowledged = [session.add_event("lost") for _ in range(20)]
+            crashing.restart(signal.SIGQUIT)
+            there = {event["id"] for event in store.events("demo")}
+            assert not there.issuperset(acknowledged), "the crash came too late to lose anything"
+            for verb in (session.checkpoint, session.checkpoint, lambda: session.add_event("on")):
+                with pytest.raises(foldlog.CommitUncertainError, match="has lost events"):
+                    verb()
+            session.reload()
+            assert session.view == foldlog.fold(store.events("demo"))
+            session.add_event("on")
+            session.close()
+        finally:
+            crashing.execute("ALTER SYSTEM RESET wal_writer_delay", "SELECT pg_reload_conf()")
+    assert_whole(crashing_url)

@@ -27,7 +27,7 @@ from foldlog.core.rows import COUNTERS, KINDS, Changed
 from foldlog.core.view import View
 from foldlog.session.replaying import fold_on
 from foldlog.session.stored_rows import StoredRows, told_of_damage
-from foldlog.storage import journal, tables
+from foldlog.storage import journal, resumed, tables
 from foldlog.storage.database import Database
 from foldlog.storage.driver import Driver
 from foldlog.storage.faults import translated
@@ -60,10 +60,14 @@ def save(database: Database, stream: Stream, prepared: Prepared, last_event_id: 
     Raises `StaleWriterError` where the journal has gone on after the writer's last event.
     """
     with translated(f"session {stream.session_id!r}: checkpoint"):
-        database.run(_save, stream, prepared, last_event_id)
+        database.run(_save, database, stream, prepared, last_event_id)
 
 
-def _save(connection: Driver, stream: Stream, prepared: Prepared, last_event_id: Callable[[], int]) -> None:
+def _save(
+    connection: Driver, database: Database, stream: Stream, prepared: Prepared, last_event_id: Callable[[], int]
+) -> None:
+    if database.resumed_count:
+        resumed.check_stands(connection, database, stream, last_event_id())
     try:
         connection.execute("BEGIN IMMEDIATE")
         # The tables of a handle that was pushed aside would go back behind the new writer's.

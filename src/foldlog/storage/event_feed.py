@@ -5,6 +5,7 @@ How they got there is `foldlog.storage.journal`'s; what a fold needs of them is 
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -33,9 +34,7 @@ def read_feed(
     Without those set apart. `through`: a position before which none can appear any more, as the caller knows.
     Else that is asked, for events of all sessions: those of one have a writer, who gives positions in order.
     """
-    if through is None:
-        through = database.settled_position() if stream is None else NO_POSITION
-    where, values = ["position > ?", "position <= ?"], list[object]([through])
+    where, values = ["position > ?", "position <= ?"], list[object]()
     if stream is not None:
         where.append("events.session_key = ?")
         values.append(stream.key)
@@ -44,16 +43,19 @@ def read_feed(
         values += types
     sql, order = f"{SELECT} WHERE {' AND '.join(where)}", f"ORDER BY position LIMIT {_PAGE_ROWS}"
 
-    def page(connection: Connection) -> tuple[list[Any], Exception | None]:
+    def page(connection: Connection, last: int) -> tuple[list[Any], Exception | None]:
         driver = driver_of(connection)
         kept = f" AND {quarantine.IS_KEPT}" if quarantine.is_any(driver) else ""
-        rows, error = fetch(driver, f"{sql}{kept} {order}", (after, *values))
+        rows, error = fetch(driver, f"{sql}{kept} {order}", (after, last, *values))
         if stream is not None and error is None and len(rows) < _PAGE_ROWS:
             check_kept(connection, stream)
         return rows, error
 
     while True:
-        rows, error = database.look(page)
+        last = through
+        if last is None:
+            last = database.settled_position() if stream is None else NO_POSITION
+        rows, error = database.look(partial(page, last=last))
         for row in rows:
             after = row[0]
             yield _as_written(StoredEvent(*row))

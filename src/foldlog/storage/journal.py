@@ -313,13 +313,10 @@ def stream_ids(database: Database, *, below: str | None = None) -> list[str]:
 
 
 def check_last(connection: Driver, stream: Stream, event_id: int) -> None:
-    """Raise unless this is a session's last event, inside the caller's transaction."""
+    """Raise `StaleWriterError` unless this is a session's last event, inside the caller's transaction."""
     sql_of(connection).hold_stream(connection, stream.key)
     sql = f"SELECT {resumed.LAST_ID.format('?')}"
-    last = connection.execute(sql, (stream.key, stream.key)).fetchone()[0]
-    if last < event_id:
-        raise resumed.lost(stream.session_id)
-    if last != event_id:
+    if connection.execute(sql, (stream.key, stream.key)).fetchone()[0] != event_id:
         raise _stale(f"session {stream.session_id!r}")
 
 

@@ -10,7 +10,7 @@ from foldlog.storage.database import Database
 from foldlog.storage.driver import Driver, driver_of
 
 if TYPE_CHECKING:
-    from foldlog.storage.journal import Stamped
+    from foldlog.storage.journal import Stamped, Stream
 
 # A session's last event id: that of a row, or of an event that is set apart and has no row.
 LAST_ID: Final = (
@@ -43,18 +43,18 @@ def check_goes_on(connection: Driver, database: Database, stamped: "list[Stamped
     the last event; the next must not stand behind a gap.
     """
     for event in stamped:
-        if event.stream.resumed_count != database.resumed_count:
-            database.check_leases([event.stream.session_id])
-            event.stream.resumed_count = database.resumed_count
-            sql = f"SELECT {LAST_ID.format('?')}"
-            key = event.stream.key
-            if key is not None and connection.execute(sql, (key, key)).fetchone()[0] < event.event_id - 1:
-                raise lost(event.stream.session_id)
+        check_stands(connection, database, event.stream, event.event_id - 1)
 
 
-def lost(session_id: str) -> CommitUncertainError:
-    """The error for a session whose last events, which were acknowledged, are not there."""
-    return CommitUncertainError(
-        f"session {session_id!r}: the server has lost events that it had acknowledged",
-        hint="call reload() to see what was kept, then go on",
-    )
+def check_stands(connection: Driver, database: Database, stream: "Stream", event_id: int) -> None:
+    """After a lost connection: raise unless a session is still ours, and has this event, the last acknowledged one."""
+    if stream.resumed_count == database.resumed_count:
+        return
+    database.check_leases([stream.session_id])
+    sql = f"SELECT {LAST_ID.format('?')}"
+    if stream.key is not None and connection.execute(sql, (stream.key, stream.key)).fetchone()[0] < event_id:
+        raise CommitUncertainError(
+            f"session {stream.session_id!r}: the server has lost events that it had acknowledged",
+            hint="call reload() to see what was kept, then go on",
+        )
+    stream.resumed_count = database.resumed_count
