@@ -7,6 +7,7 @@ feed may read to. Leases are in `postgres_lease`, waiting for events in `postgre
 """
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -60,6 +61,7 @@ class PostgresDatabase(Database):
         # Behind the writer connection and those before it, as far as they are not known to be gone.
         self._backends: list[Backend] = []
         self._told_at = 0.0
+        self._pool_lock = threading.Lock()
         self._readers = self._engine(
             self.connect,
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
@@ -202,7 +204,7 @@ class PostgresDatabase(Database):
                     self.check_open()
                 yield connection
             finally:
-                _give_back(connection)
+                self._give_back(connection)
 
     def look(self, work: Callable[[Connection], Found]) -> Found:
         """What `work` returns, called with a read-only connection; again where that was lost."""
@@ -214,6 +216,20 @@ class PostgresDatabase(Database):
                 if not may_try_again(error.__cause__) or time.monotonic() > deadline:
                     raise
                 time.sleep(_TRY_AGAIN_S)
+
+    def _give_back(self, connection: Connection) -> None:
+        """Give a read connection back; what was read was read, whatever becomes of the transaction."""
+        try:
+            transaction = connection.get_transaction()
+            if transaction is not None:
+                transaction.rollback()
+        except SQLAlchemyError:
+            connection.invalidate()
+        finally:
+            with self._pool_lock:
+                if self._closed:
+                    connection.invalidate()  # its pool is gone: nobody would close it
+                connection.close()
 
     def _begun(self) -> Connection:
         """A connection with a transaction; where the server went away meanwhile, a new one."""
@@ -246,8 +262,9 @@ class PostgresDatabase(Database):
         if self._closed or self.is_inherited:
             return
         with self.lock:
-            self._closed = True
-            self._readers.dispose()
+            with self._pool_lock:
+                self._closed = True
+                self._readers.dispose()
             if self._writer is not None:
                 self._writer.close()
                 self._writer = self._server = None
@@ -345,18 +362,6 @@ class PostgresDatabase(Database):
         from foldlog.storage.postgres_watch import settled_position  # noqa: PLC0415  (it looks through this module)
 
         return settled_position(self, wait_s=_SETTLE_S)
-
-
-def _give_back(connection: Connection) -> None:
-    """Give a read connection back to its pool; what was read was read, whatever becomes of the transaction."""
-    try:
-        transaction = connection.get_transaction()
-        if transaction is not None:
-            transaction.rollback()
-    except SQLAlchemyError:
-        connection.invalidate()
-    finally:
-        connection.close()
 
 
 class NoMarks:
