@@ -136,6 +136,26 @@ class PostgresServer:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    @contextlib.contextmanager
+    def standby(self) -> "Iterator[PostgresServer]":
+        """A server that follows this one and takes no writes, ended with the block."""
+        found = PostgresServer.__new__(PostgresServer)
+        found.folder = Path(tempfile.mkdtemp(prefix="fl-pg-", dir="/tmp"))
+        found._as = self._as
+        if found._as:
+            os.chown(found.folder, found._as["user"], found._as["group"])
+        mine = f"unix_socket_directories={found.folder}"
+        found.settings = tuple(mine if one.startswith("unix_socket") else one for one in self.settings)
+        found._process = None
+        try:
+            self._run(
+                "pg_basebackup", "-h", str(self.folder), "-U", "foldlog", "-D", str(found.data), "-R", "-c", "fast"
+            )
+            found.start()
+            yield found
+        finally:
+            found.close()
+
     # Databases and stores on it.
 
     def conninfo(self, database: str = "foldlog") -> str:

@@ -4,11 +4,16 @@
 repeats a run whose seed a failure printed.
 """
 
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from sizes import Size
+
+import postgres_server
+from postgres_server import PostgresServer
 
 _figures = pytest.StashKey[list[str]]()
 
@@ -40,3 +45,51 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("figures of the fault runs")
         for line in lines:
             terminalreporter.write_line(line)
+
+
+# Stores on a server. The one that all tests share is never restarted; who ends a server has one of its own.
+
+_schemas = itertools.count(1)
+
+
+@pytest.fixture
+def new_url(server: PostgresServer) -> Callable[[], str]:
+    """Makes URLs of stores to be, on the server that all tests share."""
+
+    def make() -> str:
+        schema = f"faults{next(_schemas)}"
+        server.execute(f"CREATE SCHEMA {schema}")
+        return server.url(schema)
+
+    return make
+
+
+@pytest.fixture
+def url(new_url: Callable[[], str]) -> str:
+    """The URL of a store to be, on the server that all tests share."""
+    return new_url()
+
+
+@pytest.fixture
+def second_path(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Path | str:
+    """As `path`, for another store on the same engine."""
+    url: Path | str = tmp_path / "second.db" if engine == "sqlite" else request.getfixturevalue("url")
+    return url
+
+
+@pytest.fixture(scope="session")
+def crashing() -> Iterator[PostgresServer]:
+    """A server with its syncs on, that tests may end and start as they like; it runs when they are done."""
+    missing = postgres_server.why_not()
+    if missing is not None:
+        pytest.skip(missing)
+    with postgres_server.running(fsync=True) as found:
+        yield found
+
+
+@pytest.fixture
+def crashing_url(crashing: PostgresServer) -> str:
+    """The URL of a store to be, on the server that may be ended."""
+    schema = f"faults{next(_schemas)}"
+    crashing.execute(f"CREATE SCHEMA {schema}")
+    return crashing.url(schema)

@@ -17,7 +17,7 @@ BATCH = 3
 SESSIONS = ("one", "two")
 
 
-def write(path: Path, line: Line, seed: int) -> None:
+def write(path: Path | str, line: Line, seed: int) -> None:
     """Open the store, or make it, and write until killed; says "ready" when all threads are about to begin."""
     store = foldlog.open(path)
     sessions = [_opened(store, session_id) for session_id in SESSIONS]

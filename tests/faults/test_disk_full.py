@@ -16,6 +16,8 @@ import foldlog
 from foldlog.storage import journal
 from foldlog.testing import check_store
 
+pytestmark = pytest.mark.sqlite("the disk that fills is the one of the file; a server's is in test_server_limits")
+
 MANY = 3000  # so often, at most, until the disk is full
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_four_processes_append_at_once_and_nobody_is_refused(path: Path, durabil
         for name in names:
             assert [event["number"] for event in store.events(name, types=["step"])] == list(range(count))
         assert store.verify().problems == []
-        assert marks.lost(store.database) == []
+        assert store.database.lost() == []
 
 
 def test_a_writer_that_was_stopped_and_overtaken_is_refused_when_it_goes_on(path: Path) -> None:
@@ -110,6 +111,7 @@ def test_a_writer_that_was_stopped_and_overtaken_is_refused_when_it_goes_on(path
         assert [event["type"] for event in store.events("demo")] == ["session.started", "session.recovered", "mine"]
 
 
+@pytest.mark.sqlite("the gate; a server ends such a transaction by itself")
 def test_a_writer_that_was_stopped_while_it_wrote_makes_others_wait_no_longer_than_the_bound(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +140,8 @@ def test_a_writer_that_was_killed_while_it_wrote_holds_nobody_up(path: Path) -> 
 
 # A log whose end is lost.
 
+_LOG: Final = "a log beside the file, and the marks that tell of its loss"
+
 
 @pytest.fixture
 def cut_path(path: Path) -> Path:
@@ -149,6 +153,7 @@ def cut_path(path: Path) -> Path:
     return path
 
 
+@pytest.mark.sqlite(_LOG)
 def test_lost_events_are_noted_and_the_session_goes_on(cut_path: Path) -> None:
     with foldlog.open(cut_path) as store:
         assert [(one.session_id, one.mark) for one in marks.lost(store.database)] == [
@@ -176,6 +181,7 @@ def test_lost_events_are_noted_and_the_session_goes_on(cut_path: Path) -> None:
         assert store.verify().problems == []
 
 
+@pytest.mark.sqlite(_LOG)
 def test_lost_events_are_an_error_where_nothing_is_to_be_recovered(cut_path: Path) -> None:
     with foldlog.open(cut_path) as store:
         before = list(store.events())
@@ -188,6 +194,7 @@ def test_lost_events_are_an_error_where_nothing_is_to_be_recovered(cut_path: Pat
         assert store.open_session("demo").is_writer
 
 
+@pytest.mark.sqlite(_LOG)
 def test_a_log_that_is_gone_is_told_of(path: Path) -> None:
     with running(RECORD, path) as process:
         process.kill()
@@ -197,6 +204,7 @@ def test_a_log_that_is_gone_is_told_of(path: Path) -> None:
         assert [one.mark for one in marks.lost(store.database)] == [66, 62]
 
 
+@pytest.mark.sqlite(_LOG)
 def test_without_its_mark_a_cut_log_is_no_error(cut_path: Path) -> None:
     marks.path_of(cut_path).unlink()
     with foldlog.open(cut_path) as store:

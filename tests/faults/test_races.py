@@ -136,6 +136,7 @@ def quantiles(times: list[float]) -> str:
     return f"p50 {found[49] * 1e3:.2f} ms, p99 {found[98] * 1e3:.2f} ms, worst {max(times) * 1e3:.1f} ms"
 
 
+@pytest.mark.sqlite("its lock, and the figures beside plain sqlite3")
 @pytest.mark.parametrize("durability", ["full", "normal"])
 def test_four_processes_append_and_none_is_told_that_the_database_is_locked(
     path: Path, size: Size, durability: Any, tell: Callable[[str], None]

@@ -160,5 +160,6 @@ def test_a_program_ends_with_followers_in_its_threads(made: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_looks_are_rarer_while_nothing_comes() -> None:
-    assert feed.pause_s(0) == feed.LOOK_EVERY_S < feed.pause_s(60) == feed.LOOK_EVERY_IDLE_S < 0.2
+def test_looks_are_rarer_while_nothing_comes(store: foldlog.Store) -> None:
+    idle_s = store.database.look_every_idle_s
+    assert feed.pause_s(store.database, 0) == feed.LOOK_EVERY_S <= feed.pause_s(store.database, 60) == idle_s < 0.2

@@ -33,7 +33,7 @@ async def follow(
                 quiet_s = time.monotonic() - quiet_since
                 if idle_timeout_s is not None and quiet_s >= idle_timeout_s:
                     return
-                await asyncio.sleep(feed.pause_s(quiet_s))
+                await asyncio.sleep(feed.pause_s(database, quiet_s))
         except StoreClosedError:
             if not database.is_closed or database.is_inherited:
                 raise

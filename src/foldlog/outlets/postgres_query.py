@@ -56,8 +56,10 @@ def run(
     database.check_open()
     try:
         connection = database.connect()
-    except psycopg.Error as error:
-        raise _unreachable(database) from ServerError(error, is_cut=True)
+    except ServerError as error:
+        raise QueryError(
+            f"{database.name}: the server cannot be reached: {error.unreachable}", hint=error.way_out
+        ) from None
     try:
         _begin(connection, database, limit_s)
         _check_qualifiers(connection, database.schema, text.qualifiers)
@@ -69,10 +71,6 @@ def run(
         connection.close()
         raise
     return _Rows(database, connection, names, limit_s, deadline)
-
-
-def _unreachable(database: PostgresDatabase) -> QueryError:
-    return QueryError(f"{database.name}: the server cannot be reached", hint="see that it runs, then ask again")
 
 
 def _begin(connection: psycopg.Connection[Any], database: PostgresDatabase, limit_s: float) -> None:

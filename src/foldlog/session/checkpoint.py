@@ -8,6 +8,8 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from sqlalchemy import Connection
+
 from foldlog.core.base import RowsInMemory, Standing
 from foldlog.core.codec import decode
 from foldlog.core.columns import (
@@ -25,7 +27,7 @@ from foldlog.core.rows import COUNTERS, KINDS, Changed
 from foldlog.core.view import View
 from foldlog.session.replaying import fold_on
 from foldlog.session.stored_rows import StoredRows, told_of_damage
-from foldlog.storage import journal, tables
+from foldlog.storage import journal, resumed, tables
 from foldlog.storage.database import Database
 from foldlog.storage.driver import Driver
 from foldlog.storage.faults import translated
@@ -58,10 +60,14 @@ def save(database: Database, stream: Stream, prepared: Prepared, last_event_id: 
     Raises `StaleWriterError` where the journal has gone on after the writer's last event.
     """
     with translated(f"session {stream.session_id!r}: checkpoint"):
-        database.run(_save, stream, prepared, last_event_id)
+        database.run(_save, database, stream, prepared, last_event_id)
 
 
-def _save(connection: Driver, stream: Stream, prepared: Prepared, last_event_id: Callable[[], int]) -> None:
+def _save(
+    connection: Driver, database: Database, stream: Stream, prepared: Prepared, last_event_id: Callable[[], int]
+) -> None:
+    if database.resumed_count:
+        resumed.check_stands(connection, database, stream, last_event_id())
     try:
         connection.execute("BEGIN IMMEDIATE")
         # The tables of a handle that was pushed aside would go back behind the new writer's.
@@ -169,10 +175,7 @@ class _TablesMovedError(Exception):
 
 
 def _open(database: Database, stream: Stream, *, begin_again: bool) -> tuple[View, Head | None]:
-    with database.read() as connection:
-        journal.check_kept(connection, stream)
-        row = tables.read_session(connection, stream.session_id)
-        usage = tables.read_usage(connection, stream.session_id)
+    row, usage = database.look(lambda connection: _facts_of(connection, stream))
     if row is None:
         return replay(database, stream)
     event_id = row["checkpoint_event_id"]
@@ -219,10 +222,14 @@ def decode_row(data: str) -> dict[str, Any]:
     return row
 
 
+def _facts_of(connection: Connection, stream: Stream) -> tuple[Any, Any]:
+    journal.check_kept(connection, stream)
+    return tables.read_session(connection, stream.session_id), tables.read_usage(connection, stream.session_id)
+
+
 def writer_of(database: Database, session_id: str) -> str | None:
     """Who the tables say is writing a session: after a crash, the one who died."""
-    with database.read() as connection:
-        row = tables.read_session(connection, session_id)
+    row = database.look(lambda connection: tables.read_session(connection, session_id))
     return row["writer"] if row is not None else "unknown"
 
 

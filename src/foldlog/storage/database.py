@@ -84,6 +84,8 @@ class Database(Handle, ABC):
     marks: Noting
     # How often the connection to a server was lost and made anew: what was committed before it may not be there.
     resumed_count = 0
+    # How long a follower pauses between two looks when nothing has come for a while: each costs a file's reader.
+    look_every_idle_s = 0.05
 
     def __init__(self, *, durability: str, read_only: bool) -> None:
         self.durability = durability
@@ -143,6 +145,14 @@ class Database(Handle, ABC):
     def read(self) -> AbstractContextManager[Connection]:
         """A read-only connection that sees one moment."""
 
+    def look(self, work: Callable[[Connection], Found]) -> Found:
+        """What `work` returns, called with a read-only connection that sees one moment.
+
+        Where the connection to a server was lost it is called again, on a new one.
+        """
+        with self.read() as connection:
+            return work(connection)
+
     @abstractmethod
     def new_reader(self) -> Driver:
         """A read-only driver connection of the caller's own, to be closed by it."""
@@ -191,6 +201,9 @@ class Database(Handle, ABC):
     def resume(self) -> bool:
         """After a lost connection: whether there is a new one, waiting for it within bounds."""
         return False
+
+    def check_leases(self, session_ids: Iterable[str]) -> None:
+        """Raise `StaleWriterError` where the lease of one of the sessions was lost with a connection."""
 
     # Readers.
 

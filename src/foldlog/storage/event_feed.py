@@ -5,13 +5,16 @@ How they got there is `foldlog.storage.journal`'s; what a fold needs of them is 
 """
 
 from collections.abc import Iterator
-from typing import Final
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import Connection
 
 from foldlog.core.chain import digest_of
 from foldlog.core.errors import CorruptJournalError
 from foldlog.storage import quarantine
 from foldlog.storage.damage import damaged, fetch, missing, unreadable
-from foldlog.storage.database import Database
+from foldlog.storage.database import NO_POSITION, Database
 from foldlog.storage.driver import driver_of
 from foldlog.storage.journal import SELECT, StoredEvent, Stream, check_kept
 
@@ -19,13 +22,19 @@ _PAGE_ROWS: Final = 1000
 
 
 def read_feed(
-    database: Database, *, after: int = 0, stream: Stream | None = None, types: tuple[str, ...] | None = None
+    database: Database,
+    *,
+    after: int = 0,
+    through: int | None = None,
+    stream: Stream | None = None,
+    types: tuple[str, ...] | None = None,
 ) -> Iterator[StoredEvent]:
     """Events by position, after a position, of one session or all, of some types or all; in pages.
 
-    Without those set apart.
+    Without those set apart. `through`: a position before which none can appear any more, as the caller knows.
+    Else that is asked, for events of all sessions: those of one have a writer, who gives positions in order.
     """
-    where, values = ["position > ?"], list[object]()
+    where, values = ["position > ?", "position <= ?"], list[object]()
     if stream is not None:
         where.append("events.session_key = ?")
         values.append(stream.key)
@@ -33,13 +42,20 @@ def read_feed(
         where.append(f"type IN ({', '.join('?' * len(types))})" if types else "FALSE")
         values += types
     sql, order = f"{SELECT} WHERE {' AND '.join(where)}", f"ORDER BY position LIMIT {_PAGE_ROWS}"
+
+    def page(connection: Connection, last: int) -> tuple[list[Any], Exception | None]:
+        driver = driver_of(connection)
+        kept = f" AND {quarantine.IS_KEPT}" if quarantine.is_any(driver) else ""
+        rows, error = fetch(driver, f"{sql}{kept} {order}", (after, last, *values))
+        if stream is not None and error is None and len(rows) < _PAGE_ROWS:
+            check_kept(connection, stream)
+        return rows, error
+
     while True:
-        with database.read() as connection:
-            driver = driver_of(connection)
-            kept = f" AND {quarantine.IS_KEPT}" if quarantine.is_any(driver) else ""
-            rows, error = fetch(driver, f"{sql}{kept} {order}", (after, *values))
-            if stream is not None and error is None and len(rows) < _PAGE_ROWS:
-                check_kept(connection, stream)
+        last = through
+        if last is None:
+            last = database.settled_position() if stream is None else NO_POSITION
+        rows, error = database.look(partial(page, last=last))
         for row in rows:
             after = row[0]
             yield _as_written(StoredEvent(*row))

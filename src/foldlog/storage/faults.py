@@ -7,7 +7,7 @@ no bare `sqlite3` or SQLAlchemy error leaves the library. The errors themselves 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -137,7 +137,8 @@ def concerns_all(error: FoldlogError) -> bool:
 def translate(error: BaseException, doing: str) -> FoldlogError:
     """Our error for a driver's, saying what was being done."""
     code = error_code(error)
-    name = getattr(driver_error(error), "sqlite_errorname", type(error).__name__)
+    found = driver_error(error)
+    name = getattr(found, "sqlite_errorname", type(error).__name__)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreBusyError(
             f"{doing}: another connection holds the database ({name})",
@@ -145,8 +146,8 @@ def translate(error: BaseException, doing: str) -> FoldlogError:
         )
     if code == sqlite3.SQLITE_FULL:
         return StoreError(f"{doing}: the disk is full", hint="nothing was written; make room, then go on")
-    if hasattr(driver_error(error), "sqlstate"):
-        return _of_server(error, doing, code, name)
+    if hasattr(found, "sqlstate"):
+        return _of_server(found, doing, code, name)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
         return StoreError(
             f"{doing}: the database cannot be opened or written here ({name})",
@@ -171,8 +172,15 @@ def _disk_failed(doing: str, name: str) -> StoreError:
     return StoreError(f"{doing}: the disk failed ({name})", hint="nothing was written; check the disk and its space")
 
 
-def _of_server(error: BaseException, doing: str, code: int, name: str) -> FoldlogError:
+def _of_server(error: Any, doing: str, code: int, name: str) -> FoldlogError:
     """Our error for a server's, but for those that are the same as a file's."""
+    if error.unreachable:
+        return StoreError(f"{doing}: the server cannot be reached: {error.unreachable}", hint=error.way_out)
+    if error.is_lost:
+        return StoreError(
+            f"{doing}: the connection to the server was lost ({name})",
+            hint="see that the server runs, then try again; what was being written was kept whole or not at all",
+        )
     if code == sqlite3.SQLITE_PERM:
         return StoreError(
             f"{doing}: the role of this connection has not the right to",
@@ -182,12 +190,7 @@ def _of_server(error: BaseException, doing: str, code: int, name: str) -> Foldlo
     if code == sqlite3.SQLITE_READONLY:
         return StoreError(
             f"{doing}: the server takes no writes on this connection",
-            hint="connect to the primary; a standby can be read with read_only=True",
-        )
-    if getattr(driver_error(error), "is_lost", False):
-        return StoreError(
-            f"{doing}: the connection to the server was lost ({name})",
-            hint="see that the server runs, then try again; what was being written was kept whole or not at all",
+            hint="connect to the primary; a standby, and a role or database set to be read only, can be read",
         )
     if is_damage(error):
         return CorruptJournalError(
@@ -197,7 +200,7 @@ def _of_server(error: BaseException, doing: str, code: int, name: str) -> Foldlo
     if code == sqlite3.SQLITE_IOERR:
         return _disk_failed(doing, name)
     return StoreError(
-        f"{doing}: the server answered {driver_error(error)}",
+        f"{doing}: the server answered {error}",
         hint="PostgreSQL's list of error codes says what that means; `foldlog doctor STORE` looks for its cause",
     )
 

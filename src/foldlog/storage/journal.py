@@ -119,7 +119,7 @@ def _append(
 ) -> None:
     marks = database.marks
     if database.resumed_count:
-        resumed.check_goes_on(connection, stamped, database.resumed_count)
+        resumed.check_goes_on(connection, database, stamped)
     if len(stamped) == 1 and also is None and _is_plain(stamped[0]):
         try:
             connection.execute(_INSERT, _values(stamped[0]))
@@ -295,8 +295,8 @@ _SEE_DELETIONS: Final = "the SQL view deletions says when and why"
 
 def find_stream(database: Database, session_id: str) -> Stream:
     """The stream of a session; raises `UnknownSessionError`."""
-    with database.read() as connection:
-        row = connection.exec_driver_sql("SELECT session_key FROM streams WHERE id = ?", (session_id,)).first()
+    sql = "SELECT session_key FROM streams WHERE id = ?"
+    row = database.look(lambda connection: connection.exec_driver_sql(sql, (session_id,)).first())
     if row is None:
         raise UnknownSessionError(
             f"there is no session {session_id!r} in {database.name}",
@@ -309,9 +309,8 @@ def has_stream(database: Database, session_id: str) -> bool:
     """Whether the journal has a session of this id, which may be any text: not every engine takes every one."""
     if "\0" in session_id:
         return False
-    with database.read() as connection:
-        found = connection.exec_driver_sql("SELECT 1 FROM streams WHERE id = ?", (session_id,)).first()
-    return found is not None
+    sql = "SELECT 1 FROM streams WHERE id = ?"
+    return database.look(lambda connection: connection.exec_driver_sql(sql, (session_id,)).first()) is not None
 
 
 def range_below(session_id: str) -> tuple[str, str]:
@@ -325,8 +324,8 @@ def stream_ids(database: Database, *, below: str | None = None) -> list[str]:
     sql, values = "SELECT id FROM streams WHERE id <> '.store' AND substr(id, 1, 9) <> '.deleted/'", tuple[str, ...]()
     if below is not None:
         sql, values = f"{sql} AND id > ? AND id < ?", range_below(below)
-    with database.read() as connection:
-        return [row[0] for row in connection.exec_driver_sql(f"{sql} ORDER BY session_key", values)]
+    rows = database.look(lambda connection: connection.exec_driver_sql(f"{sql} ORDER BY session_key", values).all())
+    return [row[0] for row in rows]
 
 
 def check_last(connection: Driver, stream: Stream, event_id: int) -> None:
@@ -362,22 +361,24 @@ def head_of(database: Database, stream: Stream, event_id: int | None = None) -> 
 
     Where events are set apart, the last one may be: then its id, and what is left of the chain.
     """
+    return database.look(lambda connection: _head(connection, stream, event_id))
+
+
+def _head(connection: Connection, stream: Stream, event_id: int | None) -> Head | None:
     which, values = "", [stream.key]
     if event_id is not None:
         which, values = " AND event_id = ?", [stream.key, event_id]
-    with database.read() as connection:
-        driver = driver_of(connection)
-        if quarantine.event_ids(driver, stream.key):
-            last_id, chain, at = quarantine.last_ids(driver, stream.key, event_id)
-            return Head(last_id, at, chain or first_chain(stream.session_id))
-        row = driver.execute(
-            f"SELECT event_id, at, chain, position FROM events WHERE session_key = ?{which} "
-            "ORDER BY event_id DESC LIMIT 1",
-            values,
-        ).fetchone()
-        if row is None:
-            check_kept(connection, stream)
-            return None
+    driver = driver_of(connection)
+    if quarantine.event_ids(driver, stream.key):
+        last_id, chain, at = quarantine.last_ids(driver, stream.key, event_id)
+        return Head(last_id, at, chain or first_chain(stream.session_id))
+    row = driver.execute(
+        f"SELECT event_id, at, chain, position FROM events WHERE session_key = ?{which} ORDER BY event_id DESC LIMIT 1",
+        values,
+    ).fetchone()
+    if row is None:
+        check_kept(connection, stream)
+        return None
     if tuple(map(type, row[:3])) != (int, str, bytes):
         raise damaged(stream.session_id, row[0], row[3], "a column is not of the type it was written as")
     return Head(*row[:3])
@@ -385,8 +386,6 @@ def head_of(database: Database, stream: Stream, event_id: int | None = None) -> 
 
 def find_key(database: Database, stream: Stream, idempotency_key: str) -> StoredEvent | None:
     """The event that was appended with this idempotency key, or None."""
-    with database.read() as connection:
-        row = connection.exec_driver_sql(
-            f"{SELECT} WHERE events.session_key = ? AND idempotency_key = ?", (stream.key, idempotency_key)
-        ).first()
+    sql, values = f"{SELECT} WHERE events.session_key = ? AND idempotency_key = ?", (stream.key, idempotency_key)
+    row = database.look(lambda connection: connection.exec_driver_sql(sql, values).first())
     return StoredEvent(*row) if row is not None else None

@@ -7,25 +7,31 @@ feed may read to. Leases are in `postgres_lease`, waiting for events in `postgre
 """
 
 import contextlib
-import os
+import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, Final
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool, QueuePool
 
-from foldlog.core.errors import StoreBusyError, StoreError
+from foldlog.core.errors import StoreError
 from foldlog.storage.database import Arguments, Database, Found, Watch
-from foldlog.storage.faults import driver_error, translated
-from foldlog.storage.postgres_driver import Server, ServerError, adapt, translate
+from foldlog.storage.faults import driver_error, may_try_again, translated
+from foldlog.storage.postgres_connect import (
+    READER_SETTINGS,
+    Backend,
+    check_session,
+    check_writable,
+    connect,
+    connect_writer,
+)
+from foldlog.storage.postgres_driver import Server, ServerError, translate
 from foldlog.storage.postgres_lease import Leases, ServerLease, advisory_key
-from foldlog.storage.postgres_url import conninfo_of, name_of, unreachable
+from foldlog.storage.postgres_url import conninfo_of, name_of
 
 if TYPE_CHECKING:
     from foldlog.storage.journal import Stream
@@ -34,52 +40,18 @@ if TYPE_CHECKING:
 READ_CONNECTIONS_MAX: Final = 16
 # How long a lost server is waited for, and how long a lock of somebody else's.
 WAIT_S: Final = 30.0
+# Longer than the server lets a transaction stand that its client left open.
+_SETTLE_S: Final = 2 * WAIT_S
 _TRY_AGAIN_S: Final = 0.05
 _COLLISIONS_MAX: Final = 10
 # How often followers are told at most: told once, they look by themselves for longer than this.
 _TELL_EVERY_S: Final = 0.25
-# A peer that is gone without a word is noticed on both sides; a transaction that its client left open is ended.
-_DEFAULTS: Final = {
-    "connect_timeout": "10",
-    "keepalives_idle": "5",
-    "keepalives_interval": "2",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "10000",
-    "client_encoding": "utf8",
-    "application_name": "foldlog",
-}
-_WRITER_SETTINGS: Final = (
-    f"SET idle_in_transaction_session_timeout = '{WAIT_S:.0f}s'",
-    f"SET lock_timeout = '{WAIT_S:.0f}s'",
-    "SET client_connection_check_interval = '500ms'",
-)
-# What a reader asks between BEGIN and COMMIT is of one moment.
-_READER_SETTINGS: Final = (
-    "SET default_transaction_read_only = on; SET default_transaction_isolation = 'repeatable read'"
-)
-_WRITERS: Final = (
-    "SELECT DISTINCT virtualtransaction FROM pg_locks "
-    "WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted "
-    "AND relation = 'events'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-)
-
-_connections: "weakref.WeakSet[psycopg.Connection[Any]]" = weakref.WeakSet()
-
-
-def _cut_off_child() -> None:
-    """A forked child must not say a word on its parent's connections, not even goodbye."""
-    nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for connection in list(_connections):
-        with contextlib.suppress(psycopg.Error, OSError):
-            os.dup2(nowhere, connection.fileno(), inheritable=False)
-    os.close(nowhere)
-
-
-os.register_at_fork(after_in_child=_cut_off_child)
 
 
 class PostgresDatabase(Database):
     """One store on a server: a held writer connection under a lock, and a pool of read-only ones."""
+
+    look_every_idle_s = 0.02  # a look only asks whether anything was told
 
     def __init__(self, url: URL, *, durability: str = "full", read_only: bool = False) -> None:
         super().__init__(durability=durability, read_only=read_only)
@@ -89,16 +61,20 @@ class PostgresDatabase(Database):
         self.marks = NoMarks()
         self._writer: Connection | None = None
         self._server: Server | None = None
+        # Behind the writer connection and those before it, as far as they are not known to be gone.
+        self._backends: list[Backend] = []
         self._told_at = 0.0
+        self._pool_lock = threading.Lock()
         self._readers = self._engine(
-            self.connect, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", READ_CONNECTIONS_MAX
+            self.connect,
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            poolclass=QueuePool,
+            pool_size=READ_CONNECTIONS_MAX,
+            max_overflow=0,
         )
-        self._writers = self._engine(self._connect_writer, "BEGIN", 1)
-        try:
-            first = Server(self.connect())
-        except psycopg.Error as error:
-            raise unreachable(self.name, error) from ServerError(error, is_cut=True)
-        with translated(f"opening {self.name}"), contextlib.closing(first) as server:
+        self._writers = self._engine(self._connect_writer, "BEGIN", poolclass=NullPool)
+        with translated(f"opening {self.name}"), contextlib.closing(Server(connect(self._conninfo))) as server:
+            check_session(server, self._conninfo, self.name)
             self.schema, database, encoding = server.execute(
                 "SELECT current_schema(), current_database(), current_setting('server_encoding')"
             ).fetchone()
@@ -112,19 +88,21 @@ class PostgresDatabase(Database):
         self.channel = f"foldlog_{advisory_key(self.space) & 0xFFFFFFFFFFFF:012x}"
         self.leases = Leases(self, self.space)
         if not read_only:
-            with translated(f"opening {self.name}"):
-                self._open_writer()
+            try:
+                with translated(f"opening {self.name}"):
+                    self._open_writer()
+            except BaseException:
+                self.close()
+                raise
 
-    def _engine(self, connect: Callable[[], psycopg.Connection[Any]], begin: str, size: int) -> Engine:
+    def _engine(self, connect: Callable[[], psycopg.Connection[Any]], begin: str, **pool: Any) -> Engine:
         # hide_parameters: an error's text must not print what users said.
         engine = create_engine(
             "postgresql+psycopg://",
             creator=connect,
             hide_parameters=True,
             use_native_hstore=False,
-            poolclass=QueuePool,
-            pool_size=size,
-            max_overflow=0,
+            **pool,
         )
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
         event.listen(engine, "connect", lambda found, record: record.info.update(server=Server(found)))
@@ -133,36 +111,18 @@ class PostgresDatabase(Database):
 
     def connect(self, *, to_read: bool = True) -> psycopg.Connection[Any]:
         """A connection that commits by itself."""
-        return self._connect(*([_READER_SETTINGS] if to_read else []))
+        return connect(self._conninfo, *([READER_SETTINGS] if to_read else []))
 
     def _connect_writer(self) -> psycopg.Connection[Any]:
-        # At "full" a setting that waits for replicas too is left as it is.
-        level = (
-            "off" if self.durability == "normal" else "CASE WHEN setting = 'remote_apply' THEN setting ELSE 'on' END"
-        )
-        value = f"'{level}'" if level == "off" else level
-        return self._connect(
-            *_WRITER_SETTINGS,
-            f"SELECT set_config(name, {value}, false) FROM pg_settings WHERE name = 'synchronous_commit'",
-        )
+        return connect_writer(self._conninfo, self.durability, wait_s=WAIT_S)
 
-    def _connect(self, *settings: str) -> psycopg.Connection[Any]:
-        given = conninfo_to_dict(self._conninfo)
-        added: dict[str, Any] = {key: value for key, value in _DEFAULTS.items() if key not in given}
-        connection = psycopg.connect(self._conninfo, autocommit=True, **added)
-        _connections.add(connection)
-        adapt(connection.adapters)
-        try:
-            for setting in settings:
-                connection.execute(setting)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _open_writer(self) -> None:
+    def _open_writer(self) -> Server:
         self._writer = self._writers.connect()
-        self._server = self._writer.info["server"]
+        server: Server = self._writer.info["server"]
+        self._server = server
+        check_writable(server, self.name)
+        self._backends.append(Backend.of(server))
+        return server
 
     def _alive(self) -> Connection:
         self.check_open()
@@ -206,6 +166,7 @@ class PostgresDatabase(Database):
         """The writer connection, held."""
         self.check_open()
         with self.lock:
+            self._see_writer()
             yield self.writer()
             self._tell()
 
@@ -213,11 +174,18 @@ class PostgresDatabase(Database):
     def transaction(self) -> Iterator[Connection]:
         """One write transaction: committed when the block ends, rolled back when it raises."""
         with self.lock, translated(f"writing {self.name}"):
-            if self.writer().is_cut:
-                self.resume()
+            self._see_writer()
             with self._alive().begin() as transaction:
                 yield transaction.connection
             self._tell()
+
+    def _see_writer(self) -> None:
+        """See that the writer connection is there, before work that is not run again."""
+        if self.writer().is_cut and not self.resume():
+            raise self._unreachable("see that it runs, then try again")
+
+    def _unreachable(self, hint: str) -> StoreError:
+        return StoreError(f"{self.name}: the server cannot be reached", hint=hint)
 
     def _tell(self) -> None:
         """Wake those who follow the store; they look by themselves for a while then."""
@@ -239,6 +207,31 @@ class PostgresDatabase(Database):
                     self.check_open()
                 yield connection
             finally:
+                self._give_back(connection)
+
+    def look(self, work: Callable[[Connection], Found]) -> Found:
+        """What `work` returns, called with a read-only connection; again where that was lost."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                return super().look(work)
+            except StoreError as error:
+                if not may_try_again(error.__cause__) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_TRY_AGAIN_S)
+
+    def _give_back(self, connection: Connection) -> None:
+        """Give a read connection back; what was read was read, whatever becomes of the transaction."""
+        try:
+            transaction = connection.get_transaction()
+            if transaction is not None:
+                transaction.rollback()
+        except SQLAlchemyError:
+            connection.invalidate()
+        finally:
+            with self._pool_lock:
+                if self._closed:
+                    connection.invalidate()  # its pool is gone: nobody would close it
                 connection.close()
 
     def _begun(self) -> Connection:
@@ -249,7 +242,7 @@ class PostgresDatabase(Database):
             try:
                 connection = self._readers.connect()
                 connection.begin()
-            except DBAPIError as error:
+            except (DBAPIError, ServerError) as error:
                 if connection is not None:
                     connection.invalidate()
                     connection.close()
@@ -264,20 +257,17 @@ class PostgresDatabase(Database):
     def new_reader(self) -> Server:
         """A read-only connection of the caller's own, to be closed by it."""
         self.check_open()
-        try:
+        with translated(f"reading {self.name}"):
             return Server(self.connect())
-        except psycopg.Error as error:
-            raise StoreError(
-                f"{self.name}: the server cannot be reached", hint="see that it runs, then try again"
-            ) from ServerError(error, is_cut=True)
 
     def close(self) -> None:
         """Close every connection; closing twice is fine."""
         if self._closed or self.is_inherited:
             return
         with self.lock:
-            self._closed = True
-            self._readers.dispose()
+            with self._pool_lock:
+                self._closed = True
+                self._readers.dispose()
             if self._writer is not None:
                 self._writer.close()
                 self._writer = self._server = None
@@ -287,25 +277,39 @@ class PostgresDatabase(Database):
 
     def resume(self) -> bool:
         """After a lost connection: whether there is a new one, with the leases of the old, waiting for it."""
-        deadline = time.monotonic() + WAIT_S
         with self.lock:
-            writer = self._alive()
-            server = self.writer()
-            if not server.is_cut:
+            self._alive()
+            if not self.writer().is_cut:
                 return True
-            old_pid = server.connection.info.backend_pid if server.connection.pgconn.status == 0 else 0
-            while time.monotonic() < deadline:
-                writer.invalidate()
-                writer.close()
-                try:
-                    self._open_writer()
-                    self.leases.take_again(self.writer(), old_pid)
-                except (DBAPIError, psycopg.Error, ServerError):
-                    time.sleep(_TRY_AGAIN_S)
-                    continue
-                self.resumed_count += 1
-                return True
-        return False
+            deadline = time.monotonic() + WAIT_S
+            while not self._is_resumed():
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(_TRY_AGAIN_S)
+            self.resumed_count += 1
+        return True
+
+    def _is_resumed(self) -> bool:
+        """Whether there is a new connection, all before it are over on the server's side too, and leases are taken."""
+        assert self._writer is not None  # noqa: S101  (`resume` has looked)
+        if not self._writer.closed:
+            self._writer.invalidate()
+            self._writer.close()
+        try:
+            server = self._open_writer()
+            # What they were committing is kept or not, and their locks are free.
+            while len(self._backends) > 1:
+                if not self._backends[0].end(server):
+                    return False
+                del self._backends[0]
+            self.leases.take_again(server)
+        except (DBAPIError, ServerError, StoreError):
+            return False
+        return True
+
+    def check_leases(self, session_ids: Iterable[str]) -> None:
+        """Raise `StaleWriterError` where the lease of one of the sessions was lost with a connection."""
+        self.leases.check(session_ids)
 
     def acquire(self, session_id: str, holder: dict[str, Any]) -> ServerLease:
         """Take a session's lease."""
@@ -349,7 +353,7 @@ class PostgresDatabase(Database):
     def settle(self) -> None:
         """Nothing is to be settled: a server that comes back has settled what it has."""
         if not self.resume():
-            raise StoreError(f"{self.name}: the server cannot be reached", hint="see that it runs, then try again")
+            raise self._unreachable("see that it runs, then try again")
 
     @property
     def file_mode(self) -> int:
@@ -365,27 +369,10 @@ class PostgresDatabase(Database):
         return ServerWatch(self)
 
     def settled_position(self) -> int:
-        """The last position, once every transaction is over that may have been given one before it.
+        """The last position, once every transaction is over that may have been given one before it."""
+        from foldlog.storage.postgres_watch import settled_position  # noqa: PLC0415  (it looks through this module)
 
-        Such a transaction holds its lock on `events` from before it is given a position until after it is
-        visible. So those that hold it after the last position was read, and no others, may still bring an event
-        in front of that.
-        """
-        deadline = time.monotonic() + WAIT_S
-        with self.read() as connection:
-            last = connection.exec_driver_sql("SELECT max(position) FROM events").scalar() or 0
-            writers = set(connection.exec_driver_sql(_WRITERS).scalars())
-            pause_s = 0.0005
-            while writers:
-                if time.monotonic() > deadline:
-                    raise StoreBusyError(
-                        f"{self.name}: a transaction has been writing for more than {WAIT_S:.0f} s",
-                        hint="end it (pg_stat_activity names it), then read on",
-                    )
-                time.sleep(pause_s)
-                pause_s = min(pause_s * 2, 0.02)
-                writers &= set(connection.exec_driver_sql(_WRITERS).scalars())
-        return int(last)
+        return settled_position(self, wait_s=_SETTLE_S)
 
 
 class NoMarks:

@@ -20,6 +20,8 @@ from psycopg.types.numeric import NumericLoader
 from psycopg.types.string import BytesBinaryDumper
 from sqlalchemy.exc import DBAPIError
 
+from foldlog.storage.postgres_url import way_out
+
 # PostgreSQL's conditions by the SQLite result code that says the same; by class where no code is listed.
 _CODES: Final = {
     "23503": sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY,
@@ -48,13 +50,18 @@ _SAME: Final = {"BEGIN IMMEDIATE": "BEGIN"}
 
 
 class ServerError(sqlite3.DatabaseError):
-    """What PostgreSQL, or the way to it, answered; `constraint` names what refused a row, where one did."""
+    """What PostgreSQL, or the way to it, answered; `constraint` names what refused a row, where one did.
 
-    def __init__(self, error: psycopg.Error, *, is_cut: bool) -> None:
+    `unreachable` says in libpq's words why there is no connection, where none could be made.
+    """
+
+    def __init__(self, error: psycopg.Error, *, is_cut: bool, unreachable: str = "") -> None:
         self.sqlstate: str = error.sqlstate or ""
         # Some of the server's sentences quote the statement's values: its code and name are enough.
         super().__init__(f"{self.sqlstate or 'no answer'} {type(error).__name__}".strip())
         self.constraint: str = error.diag.constraint_name or ""
+        self.unreachable = unreachable
+        self.way_out = way_out(unreachable)
         self.sqlite_errorname = type(error).__name__
         self.is_lost = is_cut or self.sqlstate.startswith(_LOST)
         self.is_collision = self.sqlstate in _COLLIDED or self.constraint in _SHARED
@@ -145,6 +152,9 @@ class Server:
             return self.connection.execute(translated_marks(sql), bound)
         except psycopg.Error as error:
             raise self.told(error) from None
+        except BaseException:
+            self.close()  # interrupted by a signal: what is still on its way would be taken for the next answer
+            raise
 
     def executemany(self, sql: str, rows: Iterable[Any], /) -> Any:
         """Run a statement for each row, all on their way before the first answer is waited for."""
@@ -153,6 +163,9 @@ class Server:
             cursor.executemany(translated_marks(sql), rows if isinstance(rows, list) else list(rows))
         except psycopg.Error as error:
             raise self.told(error) from None
+        except BaseException:
+            self.close()
+            raise
         return cursor
 
     def pages(self, name: str, sql: str, row_count: int) -> Iterator[list[Any]]:

@@ -9,6 +9,7 @@ writer can be overtaken all the same is caught by the unique event id in the jou
 import contextlib
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from foldlog.core.errors import StaleWriterError
@@ -40,10 +41,11 @@ class ServerLease:
         """Whether this still is the lease: not released, and not taken over."""
         if not self.is_locked:
             return False
-        with self._database.read() as connection:
-            sql = "SELECT generation FROM leases WHERE session_id = ?"
-            row = connection.exec_driver_sql(sql, (self.session_id,)).first()
-        return row is not None and row[0] == self.generation
+        row = self._database.look(
+            lambda connection: connection.exec_driver_sql(_GENERATION, (self.session_id,)).first()
+        )
+        # A server that crashed forgot them all; who takes the session then gives a name.
+        return row is None or (row[0] == self.generation and row[1] == self.holder)
 
     def release(self) -> None:
         """Give the lease back; releasing twice is fine."""
@@ -89,43 +91,31 @@ class Leases:
         with contextlib.suppress(ServerError):  # a lost connection has let go of it
             server.execute("SELECT pg_advisory_unlock(?)", (self.key_of(lease.session_id, lease.generation),))
 
-    def take_again(self, server: Server, old_pid: int) -> None:
-        """On a new connection take the leases again; those that somebody else has by now are lost."""
+    def take_again(self, server: Server) -> None:
+        """On a new connection take the leases again; those that somebody else has by now are lost.
+
+        The connection that held them is over on the server's side, so no lock is our own.
+        """
         for lease in list(self._held.values()):
+            server.execute(
+                "INSERT INTO leases (session_id, generation, holder) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (lease.session_id, lease.generation, lease.holder),
+            )  # a server that crashed forgot them all
             row = server.execute(_GENERATION, (lease.session_id,)).fetchone()
-            if row is None:  # the server crashed, and forgot them all
-                server.execute(
-                    "INSERT INTO leases (session_id, generation, holder) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                    (lease.session_id, lease.generation, lease.holder),
-                )
-                row = server.execute(_GENERATION, (lease.session_id,)).fetchone()
-            is_ours = row[0] == lease.generation and row[1] == lease.holder
-            if not is_ours or not self._take_from(server, self.key_of(*self._lock(lease)), old_pid):
+            is_ours = tuple(row) == (lease.generation, lease.holder)
+            if (
+                not is_ours
+                or not server.execute(_TAKE, (self.key_of(lease.session_id, lease.generation),)).fetchone()[0]
+            ):
                 lease.is_locked = False
                 del self._held[lease.session_id]
 
-    @staticmethod
-    def _lock(lease: ServerLease) -> tuple[str, int]:
-        return lease.session_id, lease.generation
-
-    @staticmethod
-    def _take_from(server: Server, key: int, old_pid: int) -> bool:
-        """Take a lock that our own last connection may still hold, where the server has not seen that it ended."""
-        if server.execute(_TAKE, (key,)).fetchone()[0]:
-            return True
-        sql = (
-            "SELECT pg_terminate_backend(pid, 2000) FROM pg_locks WHERE locktype = 'advisory' AND pid = ? "
-            "AND (classid::bigint << 32 | objid::bigint) = ? AND objsubid = 1"
-        )
-        server.execute(sql, (old_pid, key)).fetchall()
-        return bool(server.execute(_TAKE, (key,)).fetchone()[0])
-
-    def check(self, session_ids: set[str]) -> None:
+    def check(self, session_ids: Iterable[str]) -> None:
         """Raise `StaleWriterError` where the lease of one of the sessions was lost with a connection."""
         for session_id in session_ids:
             if session_id not in self._held:
                 raise StaleWriterError(
-                    f"session {session_id!r}: the connection was lost, and another writer has the session since",
+                    f"session {session_id!r}: the connection was lost, and another writer has had the session since",
                     hint="close this handle and open the session again",
                 )
 

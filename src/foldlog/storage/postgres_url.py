@@ -9,8 +9,6 @@ from typing import Final
 import psycopg
 from sqlalchemy import URL
 
-from foldlog.core.errors import StoreError
-
 # Where a URL's query may have a secret too.
 _SECRETS: Final = ("password", "sslpassword")
 
@@ -21,25 +19,29 @@ def name_of(url: URL) -> str:
     return hidden.render_as_string(hide_password=True)
 
 
-def unreachable(name: str, error: psycopg.Error) -> StoreError:
-    """The error for a server that does not let us in, in its own words: they have no secret in them."""
-    found = _SERVERS_WORD.search(str(error)) or _OWN_WORD.search(str(error))
-    why = found[1].strip()[:200] if found else type(error).__name__
-    hint = "see that the server runs, and that host and port are right"
-    if "password" in why or "authentication" in why or "pg_hba" in why:
-        hint = (
-            "check the user, the password (PGPASSWORD or ~/.pgpass keep it out of the URL) and the server's pg_hba.conf"
-        )
-    elif "does not exist" in why:
-        hint = "make it first (createdb, CREATE ROLE), or give another one"
-    return StoreError(f"{name}: the server cannot be reached: {why}", hint=hint)
-
-
-_SERVERS_WORD: Final = re.compile(r"FATAL: (.+)")
-_OWN_WORD: Final = re.compile(r"failed: (.+)")
-
-
 def conninfo_of(url: URL) -> str:
     """A URL as libpq reads it, with its passwords."""
-    """A URL as libpq reads it."""
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+    place, _, query = url.set(drivername="postgresql").render_as_string(hide_password=False).partition("?")
+    return f"{place}?{query.replace('+', '%20')}"  # a space, which libpq does not read in this form
+
+
+def why_of(error: psycopg.Error) -> str:
+    """Why a server does not let us in, in its own words or libpq's: they have no secret in them."""
+    found = _SERVERS_WORD.search(str(error)) or _OWN_WORD.search(str(error))
+    return found[1].strip()[:_WHY_CHARS_MAX] if found else type(error).__name__
+
+
+def way_out(why: str) -> str:
+    """What to do about that."""
+    if "password" in why or "authentication" in why or "pg_hba" in why:
+        return (
+            "check the user, the password (PGPASSWORD or ~/.pgpass keep it out of the URL) and the server's pg_hba.conf"
+        )
+    if "does not exist" in why:
+        return "make it first (createdb, CREATE ROLE), or give another one"
+    return "see that the server runs, has connections left, and that host and port are right"
+
+
+_WHY_CHARS_MAX: Final = 200
+_SERVERS_WORD: Final = re.compile(r"FATAL: (.+)")
+_OWN_WORD: Final = re.compile(r"failed: (.+)")

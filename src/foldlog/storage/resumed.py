@@ -10,7 +10,7 @@ from foldlog.storage.database import Database
 from foldlog.storage.driver import Driver, driver_of
 
 if TYPE_CHECKING:
-    from foldlog.storage.journal import Stamped
+    from foldlog.storage.journal import Stamped, Stream
 
 # A session's last event id: that of a row, or of an event that is set apart and has no row.
 LAST_ID: Final = (
@@ -36,18 +36,25 @@ def is_kept(database: Database, stamped: "list[Stamped]") -> bool:
     return True
 
 
-def check_goes_on(connection: Driver, stamped: "list[Stamped]", resumed_count: int) -> None:
-    """After a lost connection: raise unless each session's last committed event is where its next follows.
+def check_goes_on(connection: Driver, database: Database, stamped: "list[Stamped]") -> None:
+    """After a lost connection: raise unless each session is still ours, and its last event where its next follows.
 
-    At durability "normal" a server that crashes may have lost it; the next event must not stand behind a gap.
+    Somebody else may have had the session meanwhile. At durability "normal" a server that crashes may have lost
+    the last event; the next must not stand behind a gap.
     """
     for event in stamped:
-        if event.stream.resumed_count != resumed_count:
-            event.stream.resumed_count = resumed_count
-            sql = f"SELECT {LAST_ID.format('?')}"
-            key = event.stream.key
-            if key is not None and connection.execute(sql, (key, key)).fetchone()[0] < event.event_id - 1:
-                raise CommitUncertainError(
-                    f"session {event.stream.session_id!r}: the server has lost events that it had acknowledged",
-                    hint="call reload() to see what was kept, then go on",
-                )
+        check_stands(connection, database, event.stream, event.event_id - 1)
+
+
+def check_stands(connection: Driver, database: Database, stream: "Stream", event_id: int) -> None:
+    """After a lost connection: raise unless a session is still ours, and has this event, the last acknowledged one."""
+    if stream.resumed_count == database.resumed_count:
+        return
+    database.check_leases([stream.session_id])
+    sql = f"SELECT {LAST_ID.format('?')}"
+    if stream.key is not None and connection.execute(sql, (stream.key, stream.key)).fetchone()[0] < event_id:
+        raise CommitUncertainError(
+            f"session {stream.session_id!r}: the server has lost events that it had acknowledged",
+            hint="call reload() to see what was kept, then go on",
+        )
+    stream.resumed_count = database.resumed_count

@@ -15,15 +15,14 @@ from foldlog.storage import event_feed, journal
 from foldlog.storage.database import Database, replaced
 from foldlog.storage.journal import StoredEvent, Stream
 
-# From one look to the next: while events come, and when none has come for a while.
+# From one look to the next while events come; when none has come for a while the database says how long.
 LOOK_EVERY_S: Final = 0.02
-LOOK_EVERY_IDLE_S: Final = 0.05
 _IDLE_AFTER_S: Final = 2.0
 
 
-def pause_s(quiet_s: float) -> float:
+def pause_s(database: Database, quiet_s: float) -> float:
     """How long to wait for the next look when no event has come for so long."""
-    return LOOK_EVERY_S if quiet_s < _IDLE_AFTER_S else LOOK_EVERY_IDLE_S
+    return LOOK_EVERY_S if quiet_s < _IDLE_AFTER_S else database.look_every_idle_s
 
 
 class RecordedEvent(dict[str, Any]):
@@ -59,9 +58,9 @@ def wanted(database: Database, session_id: str | None, after: int, types: Iterab
     return Wanted(stream, after, tuple(map(check_event_type, [types] if isinstance(types, str) else types)))
 
 
-def read(database: Database, which: Wanted) -> Iterator[RecordedEvent]:
-    """The events there are, in order of position."""
-    found = event_feed.read_feed(database, after=which.after, stream=which.stream, types=which.types)
+def read(database: Database, which: Wanted, through: int | None = None) -> Iterator[RecordedEvent]:
+    """The events there are, in order of position; `through` one before which none can appear any more."""
+    found = event_feed.read_feed(database, after=which.after, through=through, stream=which.stream, types=which.types)
     return map(RecordedEvent, found)
 
 
@@ -92,7 +91,7 @@ def _follow(database: Database, which: Wanted, idle_timeout_s: float | None) -> 
             quiet_s = time.monotonic() - quiet_since
             if idle_timeout_s is not None and quiet_s >= idle_timeout_s:
                 return
-            time.sleep(pause_s(quiet_s))
+            time.sleep(pause_s(database, quiet_s))
 
 
 def looks(database: Database, which: Wanted) -> Generator[RecordedEvent | None, None, None]:
@@ -105,7 +104,7 @@ def looks(database: Database, which: Wanted) -> Generator[RecordedEvent | None, 
             if watch.is_new():
                 # Before the events are read: what is not wanted is not looked at again with each commit.
                 last = _last_position(database, last)
-                for event in read(database, which):
+                for event in read(database, which, last):
                     which = which._replace(after=event.position)
                     yield event
                 which = which._replace(after=max(which.after, last))
@@ -122,8 +121,8 @@ def looks(database: Database, which: Wanted) -> Generator[RecordedEvent | None, 
 def _last_position(database: Database, before: int) -> int:
     """The last position through which nothing can appear any more."""
     through = database.settled_position()
-    with database.read() as connection:
-        last = connection.exec_driver_sql("SELECT max(position) FROM events").scalar() or 0
+    sql = "SELECT coalesce(max(position), 0) FROM events"
+    last = database.look(lambda connection: connection.exec_driver_sql(sql).scalar_one())
     if last < before:  # positions only grow, whatever is deleted
         raise replaced(database)
     return min(int(last), through)
