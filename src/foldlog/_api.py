@@ -159,9 +159,9 @@ def doctor(path: str | Path) -> "Diagnosis":
         from foldlog.outlets import doctor as outlet  # noqa: PLC0415
 
         return outlet.examine(place)
-    from foldlog.store.upgrade import server_modules  # noqa: PLC0415
+    from foldlog.store.upgrade import server_module  # noqa: PLC0415
 
-    server_modules()
+    server_module()
     from foldlog.outlets import doctor_server  # noqa: PLC0415  (its driver is an extra)
 
     return doctor_server.examine(place)

@@ -66,15 +66,16 @@ def new_database(engine: str, path: Path | str) -> Iterator[Callable[..., Databa
         if isinstance(path, Path):
             opened.append(SqliteDatabase(path, **with_options))
         else:
-            opened.append(postgres.PostgresDatabase(postgres_making.parsed(path), **with_options))
+            with_options.setdefault("read_only", False)
+            opened.append(postgres_making.opened(postgres_making.parsed(path), **with_options))
         return opened[-1]
 
     if isinstance(path, Path):
         sqlite.create(path, migrate.make_schema)
     else:
-        from foldlog.storage import postgres, postgres_making  # noqa: PLC0415
+        from foldlog.storage import postgres_making  # noqa: PLC0415
 
-        postgres_making.prepare(postgres_making.parsed(path), read_only=False)
+        postgres_making.opened(postgres_making.parsed(path), read_only=False).close()
 
     yield make
     for one in opened:

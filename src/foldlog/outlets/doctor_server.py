@@ -17,7 +17,7 @@ from foldlog.storage.driver import sql_of
 from foldlog.storage.faults import DRIVER_ERRORS
 from foldlog.storage.postgres import PostgresDatabase
 from foldlog.storage.postgres_driver import Server
-from foldlog.storage.postgres_making import parsed, prepare
+from foldlog.storage.postgres_making import opened, parsed
 from foldlog.storage.postgres_url import name_of
 from foldlog.storage.schema import SCHEMA_NUMBER
 
@@ -43,8 +43,7 @@ def examine(url: str) -> Diagnosis:
     python = Finding("ok", "python", f"foldlog {__version__}, {implementation} {platform.python_version()}")
     found = Diagnosis(name_of(place), [python])
     try:
-        prepare(place, read_only=True)
-        database = PostgresDatabase(place, read_only=True)
+        database = opened(place, read_only=True)
     except FoldlogError as error:
         found.findings.append(why(error))
         return found

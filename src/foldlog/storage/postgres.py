@@ -73,27 +73,30 @@ class PostgresDatabase(Database):
             max_overflow=0,
         )
         self._writers = self._engine(self._connect_writer, "BEGIN", poolclass=NullPool)
-        with translated(f"opening {self.name}"), contextlib.closing(Server(connect(self._conninfo))) as server:
-            check_session(server, self._conninfo, self.name)
-            self.schema, database, encoding = server.execute(
-                "SELECT current_schema(), current_database(), current_setting('server_encoding')"
-            ).fetchone()
-            if encoding != "UTF8":
-                raise StoreError(f"{self.name}: the database's encoding is {encoding}", hint="use one made with UTF8")
-            if self.schema is None:
-                raise StoreError(
-                    f"{self.name}: no schema of the search path is there", hint="CREATE SCHEMA, or give another one"
-                )
+        try:
+            self.schema, database = self._look_around()
+        except BaseException:
+            self.close()
+            raise
         self.space = f"{database}/{self.schema}"
         self.channel = f"foldlog_{advisory_key(self.space) & 0xFFFFFFFFFFFF:012x}"
         self.leases = Leases(self, self.space)
-        if not read_only:
-            try:
-                with translated(f"opening {self.name}"):
-                    self._open_writer()
-            except BaseException:
-                self.close()
-                raise
+
+    def _look_around(self) -> tuple[str, str]:
+        """The schema and the database that this leads to; raises `StoreError` where they will not do."""
+        with translated(f"opening {self.name}"), self._readers.connect() as connection:
+            server: Server = connection.info["server"]
+            check_session(server, self._conninfo, self.name)
+            schema, database, encoding = server.execute(
+                "SELECT current_schema(), current_database(), current_setting('server_encoding')"
+            ).fetchone()
+        if encoding != "UTF8":
+            raise StoreError(f"{self.name}: the database's encoding is {encoding}", hint="use one made with UTF8")
+        if schema is None:
+            raise StoreError(
+                f"{self.name}: no schema of the search path is there", hint="CREATE SCHEMA, or give another one"
+            )
+        return schema, database
 
     def _engine(self, connect: Callable[[], psycopg.Connection[Any]], begin: str, **pool: Any) -> Engine:
         # hide_parameters: an error's text must not print what users said.
@@ -116,7 +119,8 @@ class PostgresDatabase(Database):
     def _connect_writer(self) -> psycopg.Connection[Any]:
         return connect_writer(self._conninfo, self.durability, wait_s=WAIT_S)
 
-    def _open_writer(self) -> Server:
+    def open_writer(self) -> Server:
+        """Connect to write; the store must be there."""
         self._writer = self._writers.connect()
         server: Server = self._writer.info["server"]
         self._server = server
@@ -296,7 +300,7 @@ class PostgresDatabase(Database):
             self._writer.invalidate()
             self._writer.close()
         try:
-            server = self._open_writer()
+            server = self.open_writer()
             # What they were committing is kept or not, and their locks are free.
             while len(self._backends) > 1:
                 if not self._backends[0].end(server):

@@ -16,7 +16,7 @@ from foldlog.storage.postgres import PostgresDatabase
 from foldlog.storage.postgres_driver import Server
 from foldlog.storage.postgres_lease import advisory_key
 from foldlog.storage.postgres_sql import schema_statements
-from foldlog.storage.postgres_url import conninfo_of, name_of
+from foldlog.storage.postgres_url import conninfo_of
 from foldlog.storage.postgres_views import POSTGRES_VIEWS
 from foldlog.storage.schema import MARK, durable, projection, search
 
@@ -36,23 +36,26 @@ def parsed(url: str) -> URL:
     return found
 
 
-def prepare(url: URL, *, read_only: bool) -> None:
-    """See that there is a store: made if there is none and it may be; whole, or not at all."""
-    name = name_of(url)
-    with translated(f"opening {name}"):
-        database = PostgresDatabase(url, read_only=True)
-        try:
+def opened(url: URL, *, durability: str = "full", read_only: bool) -> PostgresDatabase:
+    """The store at a URL: made if there is none and it may be; whole, or not at all."""
+    database = PostgresDatabase(url, durability=durability, read_only=read_only)
+    try:
+        with translated(f"opening {database.name}"):
             with database.read() as connection:
-                if _is_store(connection.info["server"], name):
-                    return
-            if read_only:
-                raise NotAStoreError(f"there is no store at {name}", hint="check the database and its search path")
-            _make(database, name)
-        finally:
-            database.close()
+                is_made = _is_store(connection.info["server"], database.name)
+            if not is_made:
+                _make(database, database.name)
+            if not read_only:
+                database.open_writer()
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 def _make(database: PostgresDatabase, name: str) -> None:
+    if database.read_only:
+        raise NotAStoreError(f"there is no store at {name}", hint="check the database and its search path")
     server = Server(database.connect(to_read=False))
     try:
         server.execute("BEGIN")

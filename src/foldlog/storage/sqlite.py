@@ -256,12 +256,11 @@ class SqliteDatabase(Database):
 
 def sqlite_of(database: Database, doing: str) -> SqliteDatabase:
     """A database as the SQLite file that it is; raises `StoreError` for one that a server has."""
+    database.check_open()
     if isinstance(database, SqliteDatabase):
         return database
-    raise StoreError(
-        f"{database.name}: {doing} is for stores in SQLite",
-        hint="copy the store into a file first: `foldlog copy STORE history.db`",
-    )
+    what = f"{database.name}: {doing} is for stores in SQLite"
+    raise StoreError(what, hint="copy the store into a file first: `foldlog copy STORE history.db`")
 
 
 def _connect(path: Path, mode: str, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:

@@ -43,10 +43,8 @@ def open_database(place: Path | str, config: Config, *, read_only: bool) -> Data
 
 
 def _open_on_server(url: str, config: Config, *, read_only: bool) -> Database:
-    postgres, postgres_making = server_modules()
-    place = postgres_making.parsed(url)
-    postgres_making.prepare(place, read_only=read_only)
-    database: Database = postgres.PostgresDatabase(place, durability=config.durability, read_only=read_only)
+    making = server_module()
+    database: Database = making.opened(making.parsed(url), durability=config.durability, read_only=read_only)
     try:
         with database.read() as connection:
             driver = driver_of(connection)
@@ -62,24 +60,23 @@ def number_at(place: Path | str) -> int:
     """The number of the schema of a store, which is not opened; raises where there is no store."""
     if isinstance(place, Path):
         return sqlite.probe(place)
-    postgres, postgres_making = server_modules()
-    url = postgres_making.parsed(place)
-    postgres_making.prepare(url, read_only=True)
-    with contextlib.closing(postgres.PostgresDatabase(url, read_only=True)) as database, database.read() as connection:
+    making = server_module()
+    found = making.opened(making.parsed(place), read_only=True)
+    with contextlib.closing(found) as database, database.read() as connection:
         driver = driver_of(connection)
         return sql_of(driver).schema_number(driver)
 
 
-def server_modules() -> Any:
-    """The modules that know a server, which need an extra; raises `StoreError` where it is not installed."""
+def server_module() -> Any:
+    """What opens stores on a server, which needs an extra; raises `StoreError` where it is not installed."""
     try:
-        from foldlog.storage import postgres, postgres_making  # noqa: PLC0415  (its driver is an extra)
+        from foldlog.storage import postgres_making  # noqa: PLC0415  (its driver is an extra)
     except ImportError as error:
         raise StoreError(
             "a store on PostgreSQL needs psycopg, which is not installed",
             hint="pip install 'foldlog[postgres]'",
         ) from error
-    return postgres, postgres_making
+    return postgres_making
 
 
 def _check_number(number: int, name: str, *, read_only: bool) -> None:
