@@ -58,7 +58,7 @@ def test_wrong_use(run_here: Run, source: Path, path: Place) -> None:
     assert not Path(path).exists()
     done = run_here("copy", source, "mysql://host/x")
     assert done.returncode == 1
-    assert "is not a URL of a store" in done.stderr
+    assert "begins with 'mysql' is no store's" in done.stderr
 
 
 @pytest.mark.sqlite("what is damaged is a file")

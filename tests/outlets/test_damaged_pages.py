@@ -14,6 +14,8 @@ import pytest
 import foldlog
 from damaged_stores import damage, make, values
 
+pytestmark = pytest.mark.sqlite("pages of a file")
+
 ROUNDS = int(os.environ.get("FOLDLOG_DAMAGE_ROUNDS", "16"))
 Values = dict[str, Any]
 

@@ -82,6 +82,8 @@ def test_lag_leases_and_what_lies_about(made: Path) -> None:
 
 KILLED = """
 import os, sys, foldlog
+
+pytestmark = pytest.mark.sqlite("what surrounds a file; a server is asked in tests/cli/test_cli_servers.py")
 store = foldlog.open(sys.argv[1])
 store.open_session("demo")
 os._exit(9)

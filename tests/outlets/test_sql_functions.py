@@ -10,6 +10,8 @@ import pytest
 import foldlog
 from foldlog.outlets import sql_functions
 
+pytestmark = pytest.mark.sqlite("SQL functions are given to SQLite connections")
+
 
 @pytest.fixture
 def session(store: foldlog.Store) -> foldlog.Session:

@@ -263,13 +263,13 @@ def sqlite_of(database: Database, doing: str) -> SqliteDatabase:
     raise StoreError(what, hint="copy the store into a file first: `foldlog copy STORE history.db`")
 
 
-def _connect(path: Path, mode: str, wait_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, wait_s: float | None = None) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
-        timeout=wait_s,
+        timeout=BUSY_TIMEOUT_S if wait_s is None else wait_s,
         cached_statements=256,
     )
     # A schema from elsewhere may call functions from its views and triggers; ours do not need to.
@@ -310,7 +310,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         )
 
 
-def probe(path: Path, *, wait_s: float = BUSY_TIMEOUT_S) -> int:
+def probe(path: Path, *, wait_s: float | None = None) -> int:
     """The schema number of the store at `path`; raises `NotAStoreError` for anything else. Waits so long for a lock."""
     check_file(path)
     real = path.resolve()  # what SQLite keeps beside a database stands beside the file, not beside a link to it
@@ -321,7 +321,7 @@ def probe(path: Path, *, wait_s: float = BUSY_TIMEOUT_S) -> int:
         return _pragma(real, reading_mode(real), "user_version", wait_s)
 
 
-def _application_id(path: Path, wait_s: float) -> int:
+def _application_id(path: Path, wait_s: float | None) -> int:
     try:
         return _pragma(path, "ro&immutable=1", "application_id", wait_s)
     except (sqlite3.DatabaseError, UnicodeDecodeError):
@@ -329,7 +329,7 @@ def _application_id(path: Path, wait_s: float) -> int:
         return _pragma(path, reading_mode(path), "application_id", wait_s)
 
 
-def _pragma(path: Path, mode: str, name: str, wait_s: float) -> int:
+def _pragma(path: Path, mode: str, name: str, wait_s: float | None) -> int:
     connection = _connect(path, mode, wait_s)
     try:
         found: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
