@@ -14,6 +14,8 @@ from damaged_stores import change
 from foldlog.outlets.doctor import LEVELS, Diagnosis, has_wal_reset_bug
 from foldlog.storage import file_system
 
+pytestmark = pytest.mark.sqlite("what surrounds a file; a server is asked in tests/cli/test_cli_servers.py")
+
 
 @pytest.fixture
 def made(path: Path) -> Path:
@@ -82,8 +84,6 @@ def test_lag_leases_and_what_lies_about(made: Path) -> None:
 
 KILLED = """
 import os, sys, foldlog
-
-pytestmark = pytest.mark.sqlite("what surrounds a file; a server is asked in tests/cli/test_cli_servers.py")
 store = foldlog.open(sys.argv[1])
 store.open_session("demo")
 os._exit(9)

@@ -44,7 +44,7 @@ _FIRST_PAGE_ROWS: Final = 500
 _PAGE_VALUES_MAX: Final = 100
 # Tables of so many events, or more, are written in one transaction.
 _TABLES_EVENTS: Final = 5000
-_HINT: Final = "run `foldlog verify` on it; `foldlog repair` sets the event apart, then copy again: it goes on"
+_HINT: Final = "`foldlog repair STORE` on the source sets the event apart; then copy again: it goes on"
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ def _triggers(server: Server) -> Finding:
     there = {row[0] for row in server.execute(sql).fetchall()}
     wrong = [name for name in _TRIGGERS if name not in there]
     if wrong:
-        hint = "run `foldlog verify`, then `foldlog repair`"
+        hint = "`foldlog verify STORE` says more; `foldlog repair STORE` makes it anew"
         return Finding("problem", "triggers", f"not in place: {', '.join(wrong)}; events could be changed", hint)
     return Finding("ok", "triggers", "events are append-only")
 

@@ -117,7 +117,7 @@ def check_writable(server: Server, name: str) -> None:
     if server.execute("SHOW transaction_read_only").fetchone()[0] == "on":
         raise StoreError(
             f"{name}: the server takes no writes here: it is a standby, or set to be read only",
-            hint="open the store with read_only=True, or connect to the primary (target_session_attrs=read-write)",
+            hint="open the store only to read, or connect to the primary: libpq's target_session_attrs finds it",
         )
 
 
