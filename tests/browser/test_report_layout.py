@@ -13,6 +13,8 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 
 from selenium.webdriver.common.action_chains import ActionChains
 
+pytestmark = pytest.mark.sqlite("a page is the same, wherever its store is")
+
 Look = Callable[..., Any]
 RUNS = {
     "family": fill_family,

@@ -13,6 +13,8 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 
 from selenium.webdriver.common.keys import Keys
 
+pytestmark = pytest.mark.sqlite("a page is the same, wherever its store is")
+
 Look = Callable[..., Any]
 
 # The texts that are marked as found, and whether the first of them is in sight.

@@ -45,12 +45,21 @@ def play(run_here: Run, line: str, folder: Path, environment: dict[str, str]) ->
     assert done.stdout or ">" in words or {"--idle-timeout", "--costliest"} & set(words) or "eval" in line, line
 
 
+_SERVER = "postgresql+psycopg://me@host/histories"
+
+
 # `foldlog demo` has tests of its own.
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "demo"])
-def test_examples_of_help_run(run_here: Run, history: Path, environment: dict[str, str], verb: str) -> None:
+def test_examples_of_help_run(
+    run_here: Run, history: Path, environment: dict[str, str], request: pytest.FixtureRequest, verb: str
+) -> None:
     if verb == "verify":  # one of its examples looks at what another verb made
         assert run_here("export", "history.db", "exported/").returncode == 0
+    place = ""
     for line in examples(verb):
+        if _SERVER in line:
+            place = place or request.getfixturevalue("server").new_store()
+            line = line.replace(_SERVER, shlex.quote(place))  # noqa: PLW2901
         if "completion zsh" not in line:  # it needs zsh to say more than that it is there
             play(run_here, line, history.parent, environment)
 

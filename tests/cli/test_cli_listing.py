@@ -62,7 +62,7 @@ def test_ls_says_how_far_the_tables_lag(run_here: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["history", "mixed"])
 def test_the_same_numbers_by_documents_sql_and_command_line(
-    run_here: Run, request: pytest.FixtureRequest, name: str
+    run_here: Run, request: pytest.FixtureRequest, engine: str, name: str
 ) -> None:
     path = request.getfixturevalue(name)
     with foldlog.open(path, read_only=True) as store:
@@ -81,7 +81,9 @@ def test_the_same_numbers_by_documents_sql_and_command_line(
 
 @pytest.mark.parametrize("name", ["history", "mixed"])
 @pytest.mark.parametrize("by", ["session", "turn", "model", "call"])
-def test_the_parts_add_up_to_the_whole(run_here: Run, request: pytest.FixtureRequest, name: str, by: str) -> None:
+def test_the_parts_add_up_to_the_whole(
+    run_here: Run, request: pytest.FixtureRequest, engine: str, name: str, by: str
+) -> None:
     path = request.getfixturevalue(name)
     top = "demo" if name == "history" else "run-a"
 

@@ -130,7 +130,7 @@ def _crossing(
 def test_a_server_without_connections_left_says_so(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server.execute(
         "DROP SCHEMA IF EXISTS few CASCADE", "DROP ROLE IF EXISTS few",
-        "CREATE ROLE few LOGIN CONNECTION LIMIT 2", "CREATE SCHEMA few AUTHORIZATION few",
+        "CREATE ROLE few LOGIN CONNECTION LIMIT 3", "CREATE SCHEMA few AUTHORIZATION few",
     )  # fmt: skip
     url = server.url("few").replace("//foldlog@", "//few@")
     with foldlog.open(url, config=NORMAL) as store:
@@ -168,7 +168,7 @@ def test_a_role_that_may_only_read_reads_and_is_refused_at_the_first_write(
         for write in (lambda: opened.open_session("demo"), lambda: opened.start_session(id="new")):
             with pytest.raises(foldlog.StoreError, match="has not the right") as caught:
                 write()
-            assert "rights of the role" in caught.value.hint
+            assert "a role that has" in caught.value.hint
 
 
 def test_a_server_that_takes_no_writes_is_refused_for_writing(url: str, store: foldlog.Store) -> None:
@@ -176,7 +176,7 @@ def test_a_server_that_takes_no_writes_is_refused_for_writing(url: str, store: f
     read_only = url.replace("options=", "options=-cdefault_transaction_read_only%3Don%20")
     with pytest.raises(foldlog.StoreError, match="takes no writes here") as caught:
         foldlog.open(read_only)
-    assert "read_only=True" in caught.value.hint
+    assert "only to read" in caught.value.hint
     with foldlog.open(read_only, read_only=True) as reader:
         assert len(list(reader.events())) == 1
 

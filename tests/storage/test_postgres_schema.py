@@ -146,7 +146,7 @@ FAULTS = [
     ("DROP TABLE snapshots CASCADE", "the table snapshots does not have the columns"),
     ("ALTER TABLE turns DROP COLUMN ended_at CASCADE", "the table turns does not have the columns"),
     ("ALTER TABLE calls ALTER COLUMN data DROP NOT NULL", "the table calls does not have the columns"),
-    ('ALTER TABLE tree ALTER COLUMN session_id TYPE text COLLATE "default"', "the table tree does not have"),
+    ('ALTER TABLE snapshots ALTER COLUMN kind TYPE text COLLATE "default"', "the table snapshots does not have"),
     ("TRUNCATE calls, turns, tree", "the table calls"),
 ]  # fmt: skip
 

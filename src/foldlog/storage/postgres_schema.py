@@ -175,8 +175,9 @@ def is_sequence_behind(connection: Driver) -> bool:
         return True
     if not connection.execute("SELECT has_sequence_privilege(?, 'SELECT')", (name,)).fetchone()[0]:
         return False  # who may not see it does not append
-    given, is_used = connection.execute(f"SELECT last_value, is_called FROM {name}").fetchone()
+    # In this order: others go on appending between the two.
     last = connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0]
+    given, is_used = connection.execute(f"SELECT last_value, is_called FROM {name}").fetchone()
     return bool(last > given or (last == given and not is_used))
 
 

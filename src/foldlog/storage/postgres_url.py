@@ -28,7 +28,7 @@ def conninfo_of(url: URL) -> str:
 def why_of(error: psycopg.Error) -> str:
     """Why a server does not let us in, in its own words or libpq's: they have no secret in them."""
     found = _SERVERS_WORD.search(str(error)) or _OWN_WORD.search(str(error))
-    return found[1].strip()[:_WHY_CHARS_MAX] if found else type(error).__name__
+    return (found[1] if found else " ".join(str(error).split()) or "no answer").strip()[:_WHY_CHARS_MAX]
 
 
 def way_out(why: str) -> str:
