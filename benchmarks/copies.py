@@ -13,7 +13,7 @@ from benchmarks.bench import Bench, say
 from benchmarks.results import Measurement, missing
 from benchmarks.servers import new_url
 
-_GROUP: Final = "Copying a history (journal of 600-byte events; checked, tables and search index made)"
+_GROUP: Final = "Copying a history (journal of 600-byte events; checked, tables made)"
 
 
 def copies(bench: Bench) -> Iterator[Measurement]:

@@ -15,6 +15,8 @@ def _is_of_engine(thing: Any, kind: str, dialect: str) -> bool:
 
 
 def run(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        import foldlog.storage.postgres_sql  # noqa: F401, PLC0415  (it completes the metadata for a server)
     # No batch mode: it rebuilds tables, which drops triggers and, with foreign keys on, child rows.
     context.configure(
         connection=connection,

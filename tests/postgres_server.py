@@ -65,7 +65,7 @@ class PostgresServer:
 
     def __init__(self, *, fsync: bool = False, settings: tuple[str, ...] = ()) -> None:
         # Short, for the path of a socket may have a hundred bytes only.
-        self.folder = Path(tempfile.mkdtemp(prefix="fl-pg-", dir=_place()))
+        self.folder = Path(tempfile.mkdtemp(prefix="fl-pg-", dir="/tmp" if fsync else _place()))
         self._as = _unprivileged()
         self._schemas = itertools.count(1)
         if self._as:

@@ -1,9 +1,9 @@
 """Copying a history into another store, on either engine: rows as they are, in order of position, resumable.
 
 Durable rows keep their keys: positions, session keys, the ids of parts. So text, digests and chains are equal
-byte for byte, and what refers to a key, such as the record of a deletion, holds in the copy. Tables and the search
-index are made by the target's own means. What the target may be and whether it is equal in the end is checked in
-`foldlog.outlets.copying_check`; rows in bulk are `foldlog.storage.bulk`'s.
+byte for byte, and what refers to a key, such as the record of a deletion, holds in the copy. Tables are made by the
+target's own means; the search index follows as the copy is used, as that of any store. What the target may be and
+whether it is equal in the end is checked in `foldlog.outlets.copying_check`; rows in bulk are `foldlog.storage.bulk`'s.
 """
 
 import time
@@ -31,7 +31,6 @@ from foldlog.storage.driver import Driver, driver_of, sql_of
 from foldlog.storage.faults import translated
 from foldlog.storage.quarantine import Note
 from foldlog.storage.schema import DELETED_PREFIX, STORE_STREAM
-from foldlog.store import searching
 from foldlog.store.upgrade import open_database
 
 Progress = Callable[[int, int], None]
@@ -137,7 +136,6 @@ class _Copying:
         # Who began to write meanwhile is not in the first look, who ended not in the second.
         with collector_resting():
             session_count = self._make_tables({**writers, **{key: one for key, one in self._writers().items() if one}})
-        searching.keep_up(self._target)
         return Copied(
             session_count=session_count,
             event_count=self._event_count,

@@ -30,6 +30,14 @@ BEGIN_APPEND: Final = "BEGIN; LOCK TABLE events IN ROW EXCLUSIVE MODE"
 DATA_BYTES: Final = "convert_to(data, 'UTF8')"
 IS_WHOLE_CHAIN: Final = "length(chain) = 32"
 
+for _metadata in (durable, projection, search):
+    for _table in _metadata.tables.values():
+        for _index in _table.indexes:
+            # What is partial is so on both engines; SQLAlchemy would load PostgreSQL's half of it for SQLite's users.
+            _where = _index.dialect_options["sqlite"]["where"]
+            if _where is not None:
+                _index.dialect_options["postgresql"]["where"] = _where
+
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 # Row ids that are names stand in the id columns as numbers below all ids: bit 62 is set, and the sign.
 _NAMED: Final = -(2**62)

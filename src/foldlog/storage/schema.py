@@ -72,7 +72,6 @@ events = Table(
         "idempotency_key",
         unique=True,
         sqlite_where=text("idempotency_key IS NOT NULL"),
-        postgresql_where=text("idempotency_key IS NOT NULL"),
     ),
 )
 
@@ -148,7 +147,7 @@ def _row_table(
     small as such rows are few.
     """
     running, failed = (
-        Index(f"ix_{name}_{what}", "session_id", "seq", sqlite_where=text(where), postgresql_where=text(where))
+        Index(f"ix_{name}_{what}", "session_id", "seq", sqlite_where=text(where))
         for what, where in (("running", "status = 'running'"), ("failed", FAILED))
     )
     return Table(

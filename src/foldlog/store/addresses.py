@@ -3,7 +3,6 @@
 Ids themselves are checked in `foldlog.core.ids`.
 """
 
-import difflib
 from typing import Final
 
 from foldlog.core.errors import UnknownSessionError
@@ -67,6 +66,8 @@ def _unknown(database: Database, text: str, found: str) -> UnknownSessionError:
     start = f"{found}/" if found else ""
     with database.read() as connection:
         ids = connection.exec_driver_sql(sql, (start, start + _LAST, _LOOKED_AT_MAX)).scalars().all()
+    import difflib  # noqa: PLC0415  (only for a hint)
+
     near = difflib.get_close_matches(text[:200], ids, n=3, cutoff=0.5)
     return UnknownSessionError(
         f"there is no session {text[:100]!r} in {database.name}",
