@@ -88,6 +88,9 @@ class Leases:
         lease.is_locked = False
         if self._held.get(lease.session_id) is lease:
             del self._held[lease.session_id]
+        # First the name: who takes the lock next is not to be called by it until it has written its own.
+        with contextlib.suppress(ServerError):
+            server.execute(_NAME_HOLDER, ("", lease.session_id, lease.generation))
         with contextlib.suppress(ServerError):  # a lost connection has let go of it
             server.execute("SELECT pg_advisory_unlock(?)", (self.key_of(lease.session_id, lease.generation),))
 
