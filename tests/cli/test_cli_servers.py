@@ -15,11 +15,9 @@ SECRET = "canary-4711"
 
 
 @pytest.fixture
-def place(server: PostgresServer, request: pytest.FixtureRequest) -> str:
+def place(server: PostgresServer) -> str:
     """The URL of an empty schema, with a password that nobody is to see."""
-    schema = f"c{abs(hash(request.node.nodeid)):x}"
-    server.execute(f"CREATE SCHEMA {schema}")
-    return server.url(schema).replace("foldlog@", f"foldlog:{SECRET}@")
+    return server.new_store().replace("foldlog@", f"foldlog:{SECRET}@")
 
 
 @pytest.fixture

@@ -56,10 +56,7 @@ def test_python_runs(
     """The blocks of one page share a namespace and run top to bottom in a folder of their own."""
     monkeypatch.chdir(tmp_path)
     if any("HISTORY_URL" in block.text for block in blocks(page)):
-        server = request.getfixturevalue("server")
-        schema = f"page_{page.stem.replace('-', '_')}"
-        server.execute(f"CREATE SCHEMA {schema}")
-        monkeypatch.setenv("HISTORY_URL", server.url(schema))
+        monkeypatch.setenv("HISTORY_URL", request.getfixturevalue("server").new_store())
     # Examples that start a process find the package where this one did.
     source = str(Path(foldlog.__file__).parents[1])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")])))

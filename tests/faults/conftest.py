@@ -4,7 +4,6 @@
 repeats a run whose seed a failure printed.
 """
 
-import itertools
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,19 +48,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 # Stores on a server. The one that all tests share is never restarted; who ends a server has one of its own.
 
-_schemas = itertools.count(1)
-
 
 @pytest.fixture
 def new_url(server: PostgresServer) -> Callable[[], str]:
     """Makes URLs of stores to be, on the server that all tests share."""
 
-    def make() -> str:
-        schema = f"faults{next(_schemas)}"
-        server.execute(f"CREATE SCHEMA {schema}")
-        return server.url(schema)
-
-    return make
+    return server.new_store
 
 
 @pytest.fixture
@@ -90,6 +82,4 @@ def crashing() -> Iterator[PostgresServer]:
 @pytest.fixture
 def crashing_url(crashing: PostgresServer) -> str:
     """The URL of a store to be, on the server that may be ended."""
-    schema = f"faults{next(_schemas)}"
-    crashing.execute(f"CREATE SCHEMA {schema}")
-    return crashing.url(schema)
+    return crashing.new_store()

@@ -17,10 +17,8 @@ SOON_S = 60
 
 
 @pytest.fixture
-def place(server: PostgresServer, request: pytest.FixtureRequest) -> str:
-    schema = f"q{abs(hash(request.node.nodeid)):x}"
-    server.execute(f"CREATE SCHEMA {schema}")
-    return server.url(schema)
+def place(server: PostgresServer) -> str:
+    return server.new_store()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The schema on a server: migrated it is what is made, what is not as made is found, and what can be is mended."""
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,13 @@ from foldlog.storage.schema import REVISION, durable
 from postgres_server import PostgresServer
 
 ROOT = Path(__file__).parents[2]
-_names = itertools.count(1)
 
 
 @pytest.fixture
 def new_url(server: PostgresServer) -> Callable[[], str]:
     """URLs of empty schemas."""
 
-    def make() -> str:
-        name = f"schema{next(_names)}"
-        server.execute(f"CREATE SCHEMA {name}")
-        return server.url(name)
-
-    return make
+    return server.new_store
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Opening and upgrading a store on a server: whole or not at all, by many at once, and nothing of others is touched."""
 
-import itertools
 import subprocess
 import sys
 from typing import Any
@@ -13,15 +12,11 @@ from foldlog.storage import migrate
 from foldlog.storage.schema import REVISION
 from postgres_server import PostgresServer
 
-_names = itertools.count(1)
-
 
 @pytest.fixture
 def url(server: PostgresServer) -> str:
     """An empty schema."""
-    name = f"upgrade{next(_names)}"
-    server.execute(f"CREATE SCHEMA {name}")
-    return server.url(name)
+    return server.new_store()
 
 
 def fill(url: str) -> None:

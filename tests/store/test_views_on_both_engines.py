@@ -69,10 +69,8 @@ def record(store: foldlog.Store) -> None:
 
 
 @pytest.fixture
-def both(server: PostgresServer, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[list[foldlog.Store]]:
-    schema = f"v{abs(hash(request.node.nodeid)):x}"
-    server.execute(f"CREATE SCHEMA {schema}")
-    places = (tmp_path / "history.db", server.url(schema))
+def both(server: PostgresServer, tmp_path: Path) -> Iterator[list[foldlog.Store]]:
+    places = (tmp_path / "history.db", server.new_store())
     stores = [foldlog.open(place, config=foldlog.Config(durability="normal", clock=Clock())) for place in places]
     yield stores
     for store in stores:

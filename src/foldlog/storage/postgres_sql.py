@@ -14,13 +14,12 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import MetaData, Table
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from foldlog.storage import postgres_bulk, postgres_index
 from foldlog.storage.postgres_driver import Server, number_of
 from foldlog.storage.postgres_views import POSTGRES_VIEWS, PostgresWords
 from foldlog.storage.postgres_views import json as json_of
-from foldlog.storage.schema import MARK, REVISION, durable, projection, search
+from foldlog.storage.schema import MARK, REVISION, durable, projection, search, table_statements
 
 NAME: Final = "postgresql"
 # A sequence gives no key twice.
@@ -77,13 +76,7 @@ def schema_statements() -> list[str]:
 
 def statements(*metadata: MetaData) -> list[str]:
     """The DDL of tables and their indexes, in order."""
-    found: list[str] = []
-    for one in metadata:
-        for table in one.sorted_tables:
-            found.append(str(CreateTable(table).compile(dialect=_DIALECT)).strip())
-            indexes = sorted(table.indexes, key=lambda index: str(index.name))
-            found += [str(CreateIndex(index).compile(dialect=_DIALECT)) for index in indexes]
-    return found
+    return table_statements(_DIALECT, *metadata)
 
 
 def trigger_statements() -> list[str]:

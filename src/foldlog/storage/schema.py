@@ -23,6 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 # "fold" in ASCII: what makes a SQLite file a foldlog store.
 APPLICATION_ID: Final = 0x666F6C64
@@ -305,6 +306,18 @@ tree = Table(
     Column("status", Text),
     PrimaryKeyConstraint("session_id", "call_id"),
 )
+
+
+def table_statements(dialect: sa.Dialect, *metadata: MetaData) -> list[str]:
+    """The DDL of tables and their indexes, in order, as an engine says it."""
+    found: list[str] = []
+    for one in metadata:
+        for table in one.sorted_tables:
+            found.append(str(CreateTable(table).compile(dialect=dialect)).strip())
+            indexes = sorted(table.indexes, key=lambda index: str(index.name))
+            found += [str(CreateIndex(index).compile(dialect=dialect)) for index in indexes]
+    return found
+
 
 ROW_TABLES: Final = {"message": messages, "turn": turns, "eval": evals, "call": calls, "snapshot": snapshots}
 

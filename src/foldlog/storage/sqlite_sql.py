@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from sqlalchemy import MetaData, Table
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
 
-from foldlog.storage.schema import SCHEMA_NUMBER, TRIGGERS
+from foldlog.storage.schema import SCHEMA_NUMBER, TRIGGERS, table_statements
 from foldlog.storage.sql_views import SQL_VIEWS, SqliteWords
 
 NAME: Final = "sqlite"
@@ -40,13 +39,7 @@ _SPACE_BUSY_MS: Final = 1000
 
 def statements(*metadata: MetaData) -> list[str]:
     """The DDL of tables and their indexes, in order."""
-    found: list[str] = []
-    for one in metadata:
-        for table in one.sorted_tables:
-            found.append(str(CreateTable(table).compile(dialect=_DIALECT)).strip())
-            indexes = sorted(table.indexes, key=lambda index: str(index.name))
-            found += [str(CreateIndex(index).compile(dialect=_DIALECT)) for index in indexes]
-    return found
+    return table_statements(_DIALECT, *metadata)
 
 
 def trigger_statements() -> list[str]:

@@ -4,6 +4,7 @@ Sessions open in this process answer from their views, others from the tables or
 and checks are reached by `foldlog.store.outlets`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
     from foldlog.storage.database import Database
 
 
-class Reading(Handle):
+class Reading(Handle, ABC):
     """The reading half of a `Store`."""
 
     _database: "Database"
 
+    @abstractmethod
     def live(self, session_id: str) -> "Session | None":
         """The open session of this id in this process, or None."""
-        raise NotImplementedError
 
     def view(self, id: str, *, at: int | None = None) -> View:
         """A session's folded state, read-only: as of now (live where it is open here), or at an event id.
