@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import foldlog
+from foldlog.cli import demo_worker
 
 
 def make_project(folder: Path) -> None:
@@ -12,6 +13,17 @@ def make_project(folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+
+def record_demo(folder: Path) -> Path:
+    """The demo's store of a small project in a folder, with a call that a kill left open."""
+    make_project(folder / "project")
+    path = folder / "history.db"
+    with foldlog.open(path, config=foldlog.Config(durability="normal")) as store:
+        demo_worker.map_or_continue(store, folder / "project")
+        with store.open_session("demo") as session:
+            session.add_call("leaf", model="offline-reader", provider="demo", status="interrupted")
+    return path
 
 
 PROJECT_TEXTS = {

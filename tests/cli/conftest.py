@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_stores import fill, make_project
+from cli_stores import fill, record_demo
 
 import foldlog
-from foldlog.cli import demo_worker
 from foldlog.cli.main import main
 from foldlog.testing import Clock
 
@@ -108,14 +107,7 @@ def project_files() -> set[str]:
 @pytest.fixture(scope="session")
 def made_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's store, of a small folder: `demo` with child sessions."""
-    folder = tmp_path_factory.mktemp("demo")
-    make_project(folder / "project")
-    path = folder / "history.db"
-    with foldlog.open(path, config=foldlog.Config(durability="normal")) as store:
-        demo_worker.map_or_continue(store, folder / "project")
-        with store.open_session("demo") as session:  # what a kill leaves
-            session.add_call("leaf", model="offline-reader", provider="demo", status="interrupted")
-    return path
+    return record_demo(tmp_path_factory.mktemp("demo"))
 
 
 @pytest.fixture

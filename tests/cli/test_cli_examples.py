@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from cli_stores import record_demo
 
 from foldlog.cli.main import VERBS, cli
 
@@ -64,9 +65,9 @@ def test_examples_of_help_run(
             play(run_here, line, history.parent, environment)
 
 
-def test_the_guide_runs(run_here: Run, history: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+def test_the_guide_runs(run_here: Run, tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "foldlog-demo").mkdir()
-    history.rename(tmp_path / "foldlog-demo" / "history.db")
+    record_demo(tmp_path / "foldlog-demo")  # of just now, as its user's: one command asks for the last ten minutes
     lines = guided()
     assert len(lines) > 15
     for line in lines:
