@@ -1,7 +1,8 @@
 """A store on PostgreSQL: group commit, several hosts, followers, take-overs.
 
 The server is one of the run's own, in /tmp, with syncs on and else as it comes; hosts are processes. The floor is
-psycopg: one autocommit INSERT an event on one connection, under a lock for threads.
+psycopg: one autocommit INSERT an event on one connection, under a lock for threads. How much sharing commits is worth
+depends on the disk, so that is measured once more on one that does not drift (`benchmarks.slow_sync`).
 """
 
 import itertools
@@ -14,12 +15,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from tests.postgres_server import PostgresServer, running, why_not
 
 import foldlog
-from benchmarks import floor
+from benchmarks import floor, slow_sync
 from benchmarks.bench import Bench, say
 from benchmarks.candidates import Level, emitting
 from benchmarks.payload import calls
@@ -28,7 +31,9 @@ from benchmarks.results import Measurement, missing, percentile
 from benchmarks.slices import Candidate, Contest, Op, timed_threads
 
 _GROUP: Final = "PostgreSQL on a unix socket"
+_LEVELS: Final[tuple[Level, ...]] = ("normal", "full")
 _HOSTS: Final = 4
+_COMMITS_CHECKED: Final = 50
 _schemas = itertools.count(1)
 
 
@@ -39,10 +44,13 @@ def servers(bench: Bench) -> Iterator[Measurement]:
         yield missing("server", _GROUP, "a store on PostgreSQL", reason)
         return
     with running(fsync=True) as server:
-        yield from _emitting(bench, server)
+        for level in _LEVELS:
+            for count in (1, 8, 32):
+                yield from _emitting(bench, server, level, count)
         yield from _hosts(bench, server)
         yield _following(bench, server)
         yield _taking_over(bench, server)
+    yield from _delayed(bench)
 
 
 def new_url(server: PostgresServer) -> str:
@@ -55,17 +63,47 @@ def new_url(server: PostgresServer) -> str:
 # One host.
 
 
-def _emitting(bench: Bench, server: PostgresServer) -> Iterator[Measurement]:
-    levels: tuple[Level, ...] = ("normal", "full")
-    for level in levels:
-        for count in (1, 8, 32):
-            say(f"PostgreSQL, {count} threads, {level}")
-            with ExitStack() as stack:
-                base = stack.enter_context(_raw(server, level, bench.seed, count))
-                name = f"PostgreSQL, {'one caller' if count == 1 else f'{count} threads'}, {level}"
-                contest = Contest(f"server.{level}.{count}", name, base, stack)
-                contest.add("one", "foldlog emit on one session", _foldlog(server, level, bench.seed, count))
-                yield from contest.run(seconds=bench.scale.slice_s, rounds=bench.scale.rounds)
+def _emitting(
+    bench: Bench, server: PostgresServer, level: Level, count: int, *, key: str = "server", disk: str = ""
+) -> Iterator[Measurement]:
+    what = f"PostgreSQL{disk}, {'one caller' if count == 1 else f'{count} threads'}, {level}"
+    say(what)
+    with ExitStack() as stack:
+        base = stack.enter_context(_raw(server, level, bench.seed, count))
+        contest = Contest(f"{key}.{level}.{count}", what, base, stack)
+        contest.add("one", "foldlog emit on one session", _foldlog(server, level, bench.seed, count))
+        yield from contest.run(seconds=bench.scale.slice_s, rounds=bench.scale.rounds)
+
+
+def _delayed(bench: Bench) -> Iterator[Measurement]:
+    """Durable commits again, on a disk that does not drift."""
+    reason, disk = slow_sync.why_not(), f" on {slow_sync.DISK}"
+    if reason:
+        yield missing("server.tmpfs", f"PostgreSQL{disk}", "callers of a store on PostgreSQL", reason)
+        return
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # the server runs as somebody else
+        library = slow_sync.build(Path(folder))
+        with running(settings=("fsync=on",), environment=slow_sync.environment(library)) as server:
+            commit_ms = _commit_ms(server)
+            if commit_ms < slow_sync.DELAY_MS:
+                raise RuntimeError(f"slow_sync is not in the way: a commit takes {commit_ms:.3f} ms")
+            for count in (1, 8, 32):
+                yield from _emitting(bench, server, "full", count, key="server.tmpfs", disk=disk)
+
+
+def _commit_ms(server: PostgresServer) -> float:
+    """What a commit takes at least."""
+    import psycopg  # noqa: PLC0415
+
+    took = list[float]()
+    with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+        connection.execute("CREATE TABLE probe (number int)")
+        for number in range(_COMMITS_CHECKED):
+            start = time.perf_counter()
+            connection.execute("INSERT INTO probe VALUES (%s)", (number,))
+            took.append((time.perf_counter() - start) * 1000)
+    return min(took)
 
 
 @contextmanager

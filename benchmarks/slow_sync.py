@@ -28,16 +28,17 @@ from benchmarks.speed import emit, threads, update
 DELAY_MS: Final = 0.25
 PREFIX: Final = "tmpfs."
 _SOURCE: Final = Path(__file__).with_name("slow_sync.c")
-_TMPFS: Final = Path("/dev/shm")
-_GROUP: Final = f"tmpfs with every sync delayed by {DELAY_MS} ms"
+TMPFS: Final = Path("/dev/shm")
+DISK: Final = f"tmpfs with every sync delayed by {DELAY_MS} ms"
 _SYNCS_CHECKED: Final = 50
 
 
-def _why_not() -> str:
+def why_not() -> str:
+    """Why there can be no such disk here, or nothing."""
     if sys.platform != "linux":
         return f"LD_PRELOAD and /dev/shm are Linux's; this is {sys.platform}"
-    if not _TMPFS.is_dir() or not os.access(_TMPFS, os.W_OK) or filesystem_of(_TMPFS) != "tmpfs":
-        return f"{_TMPFS} is not a tmpfs that can be written"
+    if not TMPFS.is_dir() or not os.access(TMPFS, os.W_OK) or filesystem_of(TMPFS) != "tmpfs":
+        return f"{TMPFS} is not a tmpfs that can be written"
     if shutil.which("cc") is None:
         return "there is no C compiler `cc`"
     return ""
@@ -51,15 +52,20 @@ def build(folder: Path) -> Path:
     return library
 
 
+def environment(library: Path) -> dict[str, str]:
+    """What a process has to be started with."""
+    return {"LD_PRELOAD": str(library), "SLOW_SYNC_NS": str(int(DELAY_MS * 1_000_000))}
+
+
 def delayed(bench: Bench) -> Iterator[Measurement]:
     """In a child process, with the library in front of the C library."""
-    reason = _why_not()
+    reason = why_not()
     if reason:
-        yield missing("tmpfs", _GROUP, "one caller, threads and coroutines on a disk that does not drift", reason)
+        yield missing("tmpfs", DISK, "one caller, threads and coroutines on a disk that does not drift", reason)
         return
-    with TemporaryDirectory(dir=_TMPFS) as folder, bench.workspace() as built:
+    with TemporaryDirectory(dir=TMPFS) as folder, bench.workspace() as built:
         library = build(built)
-        say(f"again on {_TMPFS}, every sync delayed by {DELAY_MS} ms")
+        say(f"again on {TMPFS}, every sync delayed by {DELAY_MS} ms")
         answer = processes.run(
             "-m",
             "benchmarks.slow_sync",
@@ -67,8 +73,7 @@ def delayed(bench: Bench) -> Iterator[Measurement]:
             bench.scale.name,
             str(bench.seed),
             str(library),
-            LD_PRELOAD=str(library),
-            SLOW_SYNC_NS=str(int(DELAY_MS * 1_000_000)),
+            **environment(library),
         )
     yield from map(Measurement.load, answer)
 
@@ -109,7 +114,7 @@ def _measure(folder: Path, scale: str, seed: str, library: str) -> Iterable[Meas
 def _main(folder: str, scale: str, seed: str, library: str) -> None:
     found = []
     for measurement in _measure(Path(folder), scale, seed, library):
-        group = f"{_GROUP}: {measurement.group}" if measurement.group else _GROUP
+        group = f"{DISK}: {measurement.group}" if measurement.group else DISK
         found.append(replace(measurement, key=PREFIX + measurement.key, group=group).dump())
     print(json.dumps(found))
 

@@ -127,7 +127,8 @@ TARGETS = (
     Target(
         "PostgreSQL",
         (
-            Check("8 threads, full, of one commit an event", "server.full.8.one", 3, least=True),
+            Check("8 threads, full, this disk, of one commit an event", "server.full.8.one", 3, least=True),
+            Check("8 threads, full, delayed tmpfs", "server.tmpfs.full.8.one", 3, least=True),
             Check("4 processes x 4 sessions, of one process", "server.hosts", 2, least=True),
             Check("take-over after SIGKILL, ms", "server.take_over", 1000),
             Check("a follower's delay, p99 ms", "server.follow", 50),

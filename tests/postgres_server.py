@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -63,7 +63,9 @@ def _place() -> str:
 class PostgresServer:
     """One server; `settings` are lines of its configuration. Without syncs: only a crash of the machine needs them."""
 
-    def __init__(self, *, fsync: bool = False, settings: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, *, fsync: bool = False, settings: tuple[str, ...] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         # Short, for the path of a socket may have a hundred bytes only.
         self.folder = Path(tempfile.mkdtemp(prefix="fl-pg-", dir="/tmp" if fsync else _place()))
         self._as = _unprivileged()
@@ -74,6 +76,7 @@ class PostgresServer:
             "listen_addresses=", f"unix_socket_directories={self.folder}", "max_connections=200",
             f"fsync={'on' if fsync else 'off'}", "logging_collector=off", "max_wal_size=128MB", *settings,
         )  # fmt: skip
+        self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
         words = ("-A", "trust", "-U", "foldlog", "-E", "UTF8", "--locale=C", "--no-sync")
         self._run("initdb", "-D", str(self.data), *words)
@@ -102,8 +105,9 @@ class PostgresServer:
         settings = [word for setting in self.settings for word in ("-c", setting)]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [found, "-D", str(self.data), *settings], stdout=log, stderr=log, cwd=self.folder, **self._as
-            )
+                [found, "-D", str(self.data), *settings],
+                stdout=log, stderr=log, cwd=self.folder, env={**os.environ, **self._environment}, **self._as,
+            )  # fmt: skip
         self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
@@ -141,7 +145,7 @@ class PostgresServer:
         """A server that follows this one and takes no writes, ended with the block."""
         found = PostgresServer.__new__(PostgresServer)
         found.folder = Path(tempfile.mkdtemp(prefix="fl-pg-", dir="/tmp"))
-        found._as = self._as
+        found._as, found._environment = self._as, self._environment
         if found._as:
             os.chown(found.folder, found._as["user"], found._as["group"])
         mine = f"unix_socket_directories={found.folder}"

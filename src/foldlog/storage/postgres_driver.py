@@ -6,6 +6,7 @@ errors that those modules catch, without the server's details: these quote value
 this module and `foldlog.storage.postgres` import it.
 """
 
+import itertools
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 import psycopg
-from psycopg import pq
+from psycopg import RawCursor, pq
 from psycopg.adapt import AdaptersMap
 from psycopg.types.numeric import NumericLoader
 from psycopg.types.string import BytesBinaryDumper
@@ -119,6 +120,16 @@ def translated_marks(sql: str) -> str:
     return _SAME.get(sql) or _MARK.sub(mark, sql)
 
 
+@lru_cache(maxsize=1024)
+def _numbered_marks(sql: str) -> str:
+    """A statement as the server takes it: with a number for each value.
+
+    psycopg makes the same of its own marks, but looks at each statement of many values anew.
+    """
+    numbers = itertools.count(1)
+    return _SAME.get(sql) or _MARK.sub(lambda found: f"${next(numbers)}" if found[0] == "?" else found[0], sql)
+
+
 class Server:
     """One connection to a server, as `foldlog.storage.driver.Driver`."""
 
@@ -148,8 +159,9 @@ class Server:
         try:
             if not values:  # then a mark is no mark, and a statement may be several
                 return self.connection.execute(_SAME.get(sql, sql))
-            bound = values if isinstance(values, Mapping) else tuple(values)
-            return self.connection.execute(translated_marks(sql), bound)
+            if isinstance(values, Mapping):
+                return self.connection.execute(translated_marks(sql), values)
+            return RawCursor(self.connection).execute(_numbered_marks(sql), values)
         except psycopg.Error as error:
             raise self.told(error) from None
         except BaseException:
