@@ -13,8 +13,9 @@ BENCH := $(BENCH_VENV)/bin/python -m benchmarks.run
 demo: $(VENV)/.installed
 	$(BIN)/foldlog demo
 
+# In four processes: tests that kill, race and crash processes mostly wait.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 4 --dist worksteal
 
 # The same tests of faults as in `test`, at full size; figures at the end. FAULTS="--faults-seed=7" repeats a run.
 faults: $(VENV)/.installed-test

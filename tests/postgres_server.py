@@ -64,7 +64,12 @@ class PostgresServer:
     """One server; `settings` are lines of its configuration. Without syncs: only a crash of the machine needs them."""
 
     def __init__(
-        self, *, fsync: bool = False, settings: tuple[str, ...] = (), environment: Mapping[str, str] | None = None
+        self,
+        *,
+        fsync: bool = False,
+        port: int | None = None,
+        settings: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         # Short, for the path of a socket may have a hundred bytes only.
         self.folder = Path(tempfile.mkdtemp(prefix="fl-pg-", dir="/tmp" if fsync else _place()))
@@ -72,8 +77,10 @@ class PostgresServer:
         self._schemas = itertools.count(1)
         if self._as:
             os.chown(self.folder, self._as["user"], self._as["group"])
+        self.port = port or 5432  # a socket's name has it, too
         self.settings = (
-            "listen_addresses=", f"unix_socket_directories={self.folder}", "max_connections=200",
+            f"listen_addresses={'127.0.0.1' if port else ''}", f"port={self.port}",
+            f"unix_socket_directories={self.folder}", "max_connections=200",
             f"fsync={'on' if fsync else 'off'}", "logging_collector=off", "max_wal_size=128MB", *settings,
         )  # fmt: skip
         self._environment = environment or {}
@@ -145,16 +152,14 @@ class PostgresServer:
         """A server that follows this one and takes no writes, ended with the block."""
         found = PostgresServer.__new__(PostgresServer)
         found.folder = Path(tempfile.mkdtemp(prefix="fl-pg-", dir="/tmp"))
-        found._as, found._environment = self._as, self._environment
+        found._as, found._environment, found.port = self._as, self._environment, self.port
         if found._as:
             os.chown(found.folder, found._as["user"], found._as["group"])
         mine = f"unix_socket_directories={found.folder}"
         found.settings = tuple(mine if one.startswith("unix_socket") else one for one in self.settings)
         found._process = None
         try:
-            self._run(
-                "pg_basebackup", "-h", str(self.folder), "-U", "foldlog", "-D", str(found.data), "-R", "-c", "fast"
-            )
+            self._run("pg_basebackup", "-d", self.conninfo("postgres"), "-D", str(found.data), "-R", "-c", "fast")
             found.start()
             yield found
         finally:
@@ -163,12 +168,12 @@ class PostgresServer:
     # Databases and stores on it.
 
     def conninfo(self, database: str = "foldlog") -> str:
-        return f"postgresql://foldlog@/{database}?host={quote(str(self.folder), safe='')}"
+        return f"postgresql://foldlog@/{database}?host={quote(str(self.folder), safe='')}&port={self.port}"
 
     def url(self, schema: str, database: str = "foldlog") -> str:
         """The URL of a store in a schema of its own."""
         options = quote(f"-csearch_path={schema}", safe="")
-        return f"postgresql+psycopg://foldlog@/{database}?host={quote(str(self.folder), safe='')}&options={options}"
+        return f"{self.conninfo(database).replace('postgresql:', 'postgresql+psycopg:')}&options={options}"
 
     def new_store(self) -> str:
         """The URL of a store that is not yet made, in a schema of its own."""

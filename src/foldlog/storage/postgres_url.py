@@ -37,6 +37,10 @@ def way_out(why: str) -> str:
         return (
             "check the user, the password (PGPASSWORD or ~/.pgpass keep it out of the URL) and the server's pg_hba.conf"
         )
+    if "SSL" in why or "certificate" in why:
+        return (
+            "check sslmode and sslrootcert, in the URL or as PGSSLMODE and PGSSLROOTCERT, and the server's certificate"
+        )
     if "does not exist" in why:
         return "make it first (createdb, CREATE ROLE), or give another one"
     return "see that the server runs, has connections left, and that host and port are right"
