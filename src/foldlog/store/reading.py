@@ -163,10 +163,10 @@ class Reading(Handle, ABC):
             session = self.live(wanted)
             if session is not None:
                 return node_of(session.view)
-            if wanted in stored:
-                return stored[wanted]
-            if not journal.has_stream(self._database, wanted):
-                return None
-            return node_of(self.view(wanted))
+            if wanted not in stored:  # a call leads to it, from another tree
+                if not journal.has_stream(self._database, wanted):
+                    return None
+                stored.update(checkpoint.read_nodes(self._database, wanted))
+            return stored[wanted] if wanted in stored else node_of(self.view(wanted))
 
         return find(stream.session_id) or node_of(self.view(session_id)), find
