@@ -44,15 +44,14 @@ class LoopWatch:
 
 
 @asynccontextmanager
-async def _foldlog(folder: Path, level: Level, seed: int) -> AsyncIterator[tuple[str, AsyncOp]]:
+async def _foldlog(place: Path | str, level: Level, seed: int, durability: str) -> AsyncIterator[tuple[str, AsyncOp]]:
     aio: Any = importlib.import_module("foldlog.aio")
-    path = folder / f"aio-{level}.db"
     config = foldlog.Config(durability=level)
-    async with aio.open(path, config=config) as store, store.start_session(id="s") as session:
+    async with aio.open(place, config=config) as store, store.start_session(id="s") as session:
         for call in calls():
             await session.emit("call.started", call=call)
         cycle = itertools.cycle(payloads(seed))
-        yield f"WAL, synchronous={level.upper()} (as asked)", lambda: session.emit(TYPE, **next(cycle))
+        yield durability, lambda: session.emit(TYPE, **next(cycle))
 
 
 @asynccontextmanager
@@ -107,10 +106,10 @@ def _aiosqlite_candidate(folder: Path, level: Level, seed: int, *, commits: bool
 
 
 def foldlog_candidate(
-    folder: Path, level: Level, seed: int, watch: LoopWatch | None = None
+    place: Path | str, level: Level, seed: int, durability: str, watch: LoopWatch | None = None
 ) -> AbstractContextManager[Candidate]:
-    """`foldlog.aio`; entering it raises ImportError where this foldlog has none."""
-    return _candidate("foldlog.aio emit", _foldlog(folder, level, seed), watch)
+    """`foldlog.aio` on a store at a path or a URL; entering it raises ImportError where this foldlog has none."""
+    return _candidate(f"foldlog.aio emit, {COUNT} coroutines", _foldlog(place, level, seed, durability), watch)
 
 
 def coroutines(bench: Bench) -> Iterator[Measurement]:
@@ -127,7 +126,8 @@ def coroutines(bench: Bench) -> Iterator[Measurement]:
                 continue
             watch = LoopWatch()
             contest = Contest(key, group, base, stack)
-            contest.add("foldlog", label, foldlog_candidate(folder, level, bench.seed, watch))
+            place, durability = folder / f"aio-{level}.db", f"WAL, synchronous={level.upper()} (as asked)"
+            contest.add("foldlog", label, foldlog_candidate(place, level, bench.seed, durability, watch))
             contest.add("autocommit", "aiosqlite, autocommit", start(commits=False))
             found = {each.key: each for each in contest.run(seconds=bench.scale.slice_s, rounds=bench.scale.rounds)}
         ours, theirs = found[f"{key}.foldlog"], found[f"{key}.autocommit"]

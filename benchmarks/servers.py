@@ -25,6 +25,7 @@ import foldlog
 from benchmarks import floor, slow_sync
 from benchmarks.bench import Bench, say
 from benchmarks.candidates import Level, emitting
+from benchmarks.coroutines import COUNT, foldlog_candidate
 from benchmarks.payload import calls
 from benchmarks.processes import environment
 from benchmarks.results import Measurement, missing, percentile
@@ -72,6 +73,10 @@ def _emitting(
         base = stack.enter_context(_raw(server, level, bench.seed, count))
         contest = Contest(f"{key}.{level}.{count}", what, base, stack)
         contest.add("one", "foldlog emit on one session", _foldlog(server, level, bench.seed, count))
+        if count == 1:  # coroutines are one thread, too
+            durability = f"synchronous_commit={level}"
+            several = foldlog_candidate(new_url(server), level, bench.seed, durability)
+            contest.add("coroutines", f"foldlog.aio emit, {COUNT} coroutines", several)
         yield from contest.run(seconds=bench.scale.slice_s, rounds=bench.scale.rounds)
 
 

@@ -90,7 +90,7 @@ def test_events_are_600_bytes_and_the_same_for_a_seed() -> None:
 
 def test_coroutines_emit_where_there_is_aio(tmp_path: Path) -> None:
     pytest.importorskip("foldlog.aio", reason="this foldlog has no aio")
-    with coroutines.foldlog_candidate(tmp_path, "normal", 3) as candidate:
+    with coroutines.foldlog_candidate(tmp_path / "history.db", "normal", 3, "as asked") as candidate:
         assert len(candidate.run(0.02).latencies_s) >= coroutines.COUNT
 
 

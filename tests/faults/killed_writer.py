@@ -4,17 +4,33 @@ It says what was acknowledged before it goes on. `acknowledged` and `whole` then
 """
 
 import random
+import signal
 import threading
 from pathlib import Path
 from typing import Any
 
-from forks import Line
+from forks import Forked, Line
 
 import foldlog
 
 THREADS = 8
 BATCH = 3
 SESSIONS = ("one", "two")
+
+
+def run_and_kill(path: Path | str, chance: random.Random) -> list[dict[str, object]]:
+    """Run the writer, kill it at a random moment, at times while it opens the store; what it acknowledged."""
+    seed = chance.randrange(2**32)
+    process = Forked(lambda line: write(path, line, seed))
+    if chance.random() < 0.8:
+        assert process.hear() == "ready"
+        process.listen(chance.uniform(0, 0.2))
+    else:
+        process.listen(chance.uniform(0, 0.06))
+    process.kill()
+    assert process.join() == -signal.SIGKILL, process.failure()
+    assert process.failure() is None, process.failure()
+    return [one for one in process.said if one != "ready"]
 
 
 def write(path: Path | str, line: Line, seed: int) -> None:

@@ -2,33 +2,16 @@
 
 import random
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from forks import Forked
-from killed_writer import assert_kept, assert_whole, write
+from killed_writer import assert_kept, assert_whole, run_and_kill
 from sizes import Size
 
 import foldlog
 
 # A store is killed in so many times, then the next one is begun: their histories grow, and so do the checks.
 KILLS_A_STORE = 10
-
-
-def run_and_kill(path: Path, chance: random.Random) -> list[dict[str, object]]:
-    """Run the writer, kill it at a random moment, at times while it opens the store; what it acknowledged."""
-    seed = chance.randrange(2**32)
-    process = Forked(lambda line: write(path, line, seed))
-    if chance.random() < 0.8:
-        assert process.hear() == "ready"
-        process.listen(chance.uniform(0, 0.2))
-    else:
-        process.listen(chance.uniform(0, 0.06))
-    process.kill()
-    assert process.join() == -signal.SIGKILL, process.failure()
-    assert process.failure() is None, process.failure()
-    return [one for one in process.said if one != "ready"]
 
 
 def test_nothing_acknowledged_is_lost_and_nothing_is_torn(

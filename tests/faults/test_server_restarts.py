@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from forks import Forked, Line, forked
-from killed_writer import assert_kept, write
+from forks import Line, forked
+from killed_writer import assert_kept, run_and_kill
 from killed_writer import assert_whole as assert_whole_batches
 from on_server import FULL, NORMAL, assert_whole
 from sizes import Size
@@ -169,16 +169,7 @@ def test_killed_writers_lose_nothing_and_tear_nothing(
     kills, acknowledged, slowest = size.rounds(quick=8, full=300), 0, 0.0
     for number in range(kills):
         url = new_url() if number % KILLS_A_STORE == 0 else url
-        process = Forked(lambda line, url=url: write(url, line, chance.randrange(2**32)))
-        if chance.random() < 0.8:
-            assert process.hear() == "ready"
-            process.listen(chance.uniform(0, 0.2))
-        else:
-            process.listen(chance.uniform(0, 0.06))
-        process.kill()
-        assert process.join() == -signal.SIGKILL, process.failure()
-        assert process.failure() is None, process.failure()
-        said = [one for one in process.said if one != "ready"]
+        said = run_and_kill(url, chance)
         acknowledged += len(said)
         since = time.monotonic()
         with foldlog.open(url) as store:
