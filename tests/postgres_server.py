@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 _WAIT_S = 60.0
+_PORT = 5432
 _MEMORY_BYTES_MIN = 4 * 2**30
 # Where Debian and others keep what is not on the PATH.
 _FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin")
@@ -77,7 +78,7 @@ class PostgresServer:
         self._schemas = itertools.count(1)
         if self._as:
             os.chown(self.folder, self._as["user"], self._as["group"])
-        self.port = port or 5432  # a socket's name has it, too
+        self.port = port or _PORT  # a socket's name has it, too
         self.settings = (
             f"listen_addresses={'127.0.0.1' if port else ''}", f"port={self.port}",
             f"unix_socket_directories={self.folder}", "max_connections=200",
@@ -167,13 +168,15 @@ class PostgresServer:
 
     # Databases and stores on it.
 
-    def conninfo(self, database: str = "foldlog") -> str:
-        return f"postgresql://foldlog@/{database}?host={quote(str(self.folder), safe='')}&port={self.port}"
+    def conninfo(self, database: str = "foldlog", **words: str) -> str:
+        words |= {"host": str(self.folder)} | ({"port": str(self.port)} if self.port != _PORT else {})
+        # In order of their names, as foldlog says them.
+        query = "&".join(f"{name}={quote(word, safe='')}" for name, word in sorted(words.items()))
+        return f"postgresql://foldlog@/{database}?{query}"
 
     def url(self, schema: str, database: str = "foldlog") -> str:
         """The URL of a store in a schema of its own."""
-        options = quote(f"-csearch_path={schema}", safe="")
-        return f"{self.conninfo(database).replace('postgresql:', 'postgresql+psycopg:')}&options={options}"
+        return self.conninfo(database, options=f"-csearch_path={schema}").replace("postgresql", "postgresql+psycopg", 1)
 
     def new_store(self) -> str:
         """The URL of a store that is not yet made, in a schema of its own."""

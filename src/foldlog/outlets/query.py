@@ -149,10 +149,10 @@ def _refusal(error: Exception, limit_s: float, watch: Watch, sql: str = "", near
     text = _words(error, sql)
     if watch.took_too_much or isinstance(error, MemoryError):
         return QueryError("the query takes too much memory or disk", hint="sort, group or join less at once")
-    if code == sqlite3.SQLITE_INTERRUPT or (code == sqlite3.SQLITE_AUTH and watch.is_over):
+    if watch.is_over and code in (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_AUTH):
         return too_long(limit_s)
-    if code == sqlite3.SQLITE_AUTH and not watch.has_denied:
-        return QueryError("a signal struck while the query was compiled", hint="nothing was read; ask again")
+    if code == sqlite3.SQLITE_INTERRUPT or (code == sqlite3.SQLITE_AUTH and not watch.has_denied):
+        return QueryError("a signal struck during the query", hint="not all of it was read; ask again")
     if code == sqlite3.SQLITE_AUTH or "not authorized" in text or "prohibited" in text:
         return QueryError(
             f"the query is refused ({text})",

@@ -66,13 +66,15 @@ class Watch:
         """Whether to end the query, each time SQLite asks between its steps.
 
         A generator goes on inside its `try`, where what a signal raises is kept, to be raised when the query has
-        ended. What leaves a function that SQLite calls is lost, and only ends the query.
+        ended. What leaves a function that SQLite calls is lost, and only ends the query. Signals strike at the end of
+        a loop, too, so the inner one is inside.
         """
         answer = 0
         while True:
             try:
-                yield answer
-                answer = self._look()
+                while True:
+                    yield answer
+                    answer = self._look()
             except GeneratorExit:
                 return
             except BaseException as error:  # noqa: BLE001
