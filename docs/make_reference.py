@@ -387,7 +387,7 @@ def _type(column: str) -> str:
 _CLI_HEAD: Final = (
     "Made from the commands by `docs/make_reference.py`; do not edit. A tour is in the "
     "[guide](../guides/command-line.md), with what all verbs have in common: where data and talk go, exit statuses, "
-    "how a session and a row are named. STORE is the path of a database file."
+    "how a session and a row are named. STORE is the path of a database file, or the URL of a server: postgresql+psycopg://user@host/database."
 )
 
 # What --json prints: one object, or one a line.

@@ -76,6 +76,7 @@ def test_bad_timeouts(run_here: Run, mixed: Path, timeout: str) -> None:
     assert run_here("events", mixed, "--follow", "--idle-timeout", timeout).returncode == 2
 
 
+@pytest.mark.sqlite("a server gives a value the type of its place")
 @pytest.mark.parametrize(
     ("text", "value"),
     [("7", 7), ("-0.5", -0.5), ("9223372036854775807", 2**63 - 1), *((text, text) for text in (
@@ -93,7 +94,7 @@ def test_what_is_not_just_how_a_number_is_written_stays_text(
     [
         ("SELECT :missing", [], "the SQL has :missing, which has no value: give it with -p missing VALUE"),
         ("SELECT 1 -- :n", ["n"], "the SQL has no :n, for which -p gives a value"),
-        ("SELECT ':n', \"a:n\", [:n] /* :n */", ["n"], "the SQL has no :n"),
+        ("SELECT ':n', \"a:n\" /* :n */", ["n"], "the SQL has no :n"),
         ("SELECT :n", ["n", ":n"], "-p n is given twice"),
         ("SELECT ?, ?2", ["n"], "a ? in the SQL takes no value here: write :NAME"),
     ],
@@ -102,6 +103,12 @@ def test_values_belong_to_parameters(run_here: Run, mixed: Path, sql: str, given
     done = run_here("sql", mixed, sql, *(word for name in given for word in ("-p", name, "1")))
     assert (done.returncode, done.stdout) == (2, "")
     assert f"Error: {said}" in done.stderr
+
+
+@pytest.mark.sqlite("what a server has in brackets is no name")
+def test_a_name_in_brackets_is_no_parameter(run_here: Run, mixed: Path) -> None:
+    assert run_here("sql", mixed, "SELECT 1 AS [:n]", "-p", "n", "1").returncode == 2
+    assert run_here("sql", mixed, "SELECT 1 AS [:n]").returncode == 0
 
 
 @pytest.mark.sqlite("the words are SQLite's")

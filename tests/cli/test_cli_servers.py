@@ -92,6 +92,60 @@ def test_the_library_refuses_it_too(made: str, tmp_path: Path) -> None:
                 refused()
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["backup", "h.db", "URL"], ["repair", "h.db", "--into", "URL"], ["export", "h.db", "URL"],
+        ["report", "h.db", "demo", "-o", "URL"], ["verify", "h.db", "--exported", "URL"], ["demo", "URL"],
+        ["demo", "-o", "URL"], ["datasette-config", "h.db", "-o", "URL"],
+    ],
+    ids=lambda verb: " ".join(verb[:-1]),
+)  # fmt: skip
+def test_a_url_where_a_file_belongs_is_refused_and_not_printed(
+    run_here: Run, place: str, tmp_path: Path, verb: list[str]
+) -> None:
+    foldlog.new_state(tmp_path / "h.db", id="demo").close()
+    done = run_here(*(place if word == "URL" else word for word in verb))
+    assert (done.returncode, done.stdout) == (1, "")
+    store = "h.db" if "h.db" in verb else "STORE"
+    assert done.stderr.splitlines() == [
+        "error: a file or folder is meant here, and a server's URL is neither",
+        f"hint: `foldlog copy {store} URL` takes a store to a server",
+    ]
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("h.db")] == []
+
+
+def test_sql_is_a_servers(run_here: Run, made: str) -> None:
+    def asked(sql: str, *params: str) -> list[dict[str, object]]:
+        done = run_here("sql", made, sql, *params, "--json")
+        assert done.returncode == 0, done.stderr
+        return [found["row"] for found in parsed(done.stdout, "sql")]
+
+    said = "SELECT data::json ->> 'content' AS said, $$:no$$ AS kept FROM messages WHERE role = :r"
+    assert asked(said, "-p", "r", "user") == [{"said": "hello there", "kept": ":no"}]
+    # A value is what its place takes: text here, a number there.
+    assert asked("SELECT session_id FROM sessions WHERE session_id = :s", "-p", "s", "2026") == []
+    assert asked("SELECT count(*) AS n FROM calls WHERE usd > :u LIMIT :n", "-p", "u", "0.25", "-p", "n", "1") == [
+        {"n": 1}
+    ]
+
+
+def test_a_column_of_another_table_is_named_with_its_table(run_here: Run, made: str) -> None:
+    done = run_here("sql", made, "SELECT checkpoint_event_id FROM calls")
+    assert done.returncode == 1
+    assert "hint: checkpoint_event_id is in sessions" in done.stderr
+
+
+def test_a_table_is_written_in_order_of_its_key(run_here: Run, made: str) -> None:
+    with foldlog.open(made) as store, store.open_session("demo") as session:
+        session.update_call("a-name", status="error")
+        for number in range(40):
+            session.add_event("tick", number=number)
+    positions = [line.split(",")[0] for line in run_here("csv", made, "events").stdout.splitlines()[1:]]
+    assert [int(position) for position in positions] == sorted(map(int, positions))
+    assert len(positions) > 40
+
+
 def broken(server: PostgresServer, place: str) -> dict[str, str]:
     host = place.partition("?host=")[2].partition("&")[0]
     return {
@@ -102,6 +156,10 @@ def broken(server: PostgresServer, place: str) -> dict[str, str]:
         "there is no store": place,
         "there is no store at": f"{place}&password={SECRET}",
         "not one of a PostgreSQL server": f"{place}&nonsense={SECRET}",
+        "did you mean sslmode?": f"{place}&sslmod={SECRET}",
+        "has a port that is no number": f"postgresql://foldlog:{SECRET}@localhost:{SECRET}/foldlog",
+        "more than one @": f"postgresql+psycopg://foldlog:{SECRET}@{SECRET}@localhost/foldlog",
+        "two slashes": f"postgresql+psycopg:/foldlog:{SECRET}@localhost/foldlog",
         "begins with 'mysql'": f"mysql://foldlog:{SECRET}@localhost/foldlog",
         "begins with 'postgresql+asyncpg'": f"postgresql+asyncpg://foldlog:{SECRET}@localhost/foldlog",
         "Connection refused": f"postgresql://foldlog:{SECRET}@127.0.0.1:1/foldlog",

@@ -242,6 +242,10 @@ def strike_loop(first: int, then: int | None, path: Path, line: Line) -> None:
                 asyncio.run(_tasks(path))
         except KeyboardInterrupt:
             raised = True
+        except RuntimeError as error:
+            # Struck once more in Python's own Condition.wait, its lock is let go of twice.
+            if then is None or not isinstance(error.__context__, KeyboardInterrupt):
+                raise
     signal.setitimer(signal.ITIMER_REAL, 0)
     if then is None and strikes.happened:
         assert raised or strikes.seen - first < 2000, "the interrupt was swallowed"

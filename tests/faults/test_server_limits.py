@@ -166,7 +166,7 @@ def test_a_role_that_may_only_read_reads_and_is_refused_at_the_first_write(
         assert len(list(reader.follow(idle_timeout=0))) == 1
     with foldlog.open(readers) as opened:
         for write in (lambda: opened.open_session("demo"), lambda: opened.start_session(id="new")):
-            with pytest.raises(foldlog.StoreError, match="has not the right") as caught:
+            with pytest.raises(foldlog.StoreError, match="may not do that") as caught:
                 write()
             assert "a role that has" in caught.value.hint
 

@@ -138,3 +138,28 @@ def test_who_is_not_let_in_hears_why(network: tuple[PostgresServer, Path], tmp_p
     stranger = _refused(_url(server, sslmode="verify-full", sslrootcert=_certificate(tmp_path, "stranger")))
     assert "certificate" in str(stranger)
     assert "sslrootcert" in stranger.hint
+
+
+def test_blanks_and_all_else_in_names_and_passwords(network: tuple[PostgresServer, Path]) -> None:
+    server, _ = network
+    password = "change me: 100% @/?#+&=ä"
+    server.execute(
+        f"CREATE ROLE \"a user\" LOGIN PASSWORD '{password}'",
+        'CREATE DATABASE "a base" OWNER "a user"',
+    )
+    server.execute('CREATE SCHEMA own AUTHORIZATION "a user"', database="a%20base")
+    words = "sslmode=require&options=-csearch_path%3Down"
+    for scheme in ("postgresql+psycopg", "postgresql", "postgres"):
+        url = f"{scheme}://a%20user:{quote(password, safe='')}@127.0.0.1:{server.port}/a%20base?{words}"
+        with foldlog.open(url) as store:
+            assert "change" not in repr(store)
+
+
+def test_a_store_is_not_copied_onto_itself(network: tuple[PostgresServer, Path]) -> None:
+    server, _ = network
+    foldlog.open(_url(server, sslmode="require")).close()
+    with pytest.raises(foldlog.StoreError, match="is the source itself"):
+        foldlog.copy(
+            _url(server, sslmode="require"),
+            f"{server.conninfo().replace('postgresql', 'postgresql+psycopg', 1)}&options=-csearch_path%3Dapp",
+        )

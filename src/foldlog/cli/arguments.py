@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 _COMPLETIONS_MAX: Final = 200
 
 
-_SERVER: Final = ("postgresql://", "postgresql+psycopg://", "postgres://")
+_SCHEMES: Final = ("postgresql:", "postgresql+psycopg:", "postgres:")
+_SERVER: Final = tuple(f"{scheme}//" for scheme in _SCHEMES)
 
 
 class ServerUrl:
@@ -52,6 +53,21 @@ class ServerUrl:
 Place = Path | ServerUrl
 
 
+class FileType(click.Path):
+    """The path of a file or folder that is no store."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A `Path`; a server's URL is refused before it is looked for, and printed with its password."""
+        if isinstance(value, str) and value.startswith(_SCHEMES):
+            from foldlog.store.paths import checked_path  # noqa: PLC0415
+
+            return checked_path(value)
+        return super().convert(value, param, ctx)
+
+
+FILE: Final = FileType(path_type=Path)
+
+
 class StoreType(click.Path):
     """A path, or the URL of a store."""
 
@@ -61,7 +77,7 @@ class StoreType(click.Path):
         """A `Path`, or a `ServerUrl`."""
         if isinstance(value, str) and value.startswith(_SERVER):
             return ServerUrl(value)
-        if isinstance(value, str) and "://" in value:
+        if isinstance(value, str) and ("://" in value or value.startswith(_SCHEMES)):
             from foldlog.store.paths import path_of  # noqa: PLC0415
 
             return path_of(value)

@@ -13,11 +13,10 @@ from foldlog.cli import arguments
 from foldlog.cli.forms import CSV, JSON, TABLE, Row, print_rows, row_forms
 from foldlog.cli.output import say
 
-# What of an SQL text is no code, which may hold colons; else a parameter and its name.
-_PARAMETERS: Final = re.compile(
-    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)|[:@$](?P<name>\w+)|(?P<plain>\?\d*)""",
-    re.DOTALL,
-)
+# What of an SQL text is no code, which may hold colons; else a parameter and its name. `::` is PostgreSQL's cast.
+_NO_CODE: Final = r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?(?:\*/|\Z)"""
+_OF_SQLITE: Final = re.compile(rf"{_NO_CODE}|`[^`]*`|\[[^\]]*\]|[:@$](?P<name>\w+)|(?P<plain>\?\d*)", re.DOTALL)
+_OF_POSTGRES: Final = re.compile(rf"{_NO_CODE}|(\$\w*\$).*?(?:\1|\Z)|::|:(?P<name>[^\W\d]\w*)|(?P<plain>\?)", re.DOTALL)
 
 
 @click.command()
@@ -34,8 +33,8 @@ def sql(
     """Ask a store with a SELECT.
 
     One statement that reads; `-` takes it from stdin. A VALUE written as a number is (7, -0.5) is one; any
-    other, such as 007 or 1e3, is text. Tables are as of each session's last checkpoint. With --json each
-    line has the row under `row`; bytes are hex digits.
+    other, such as 007 or 1e3, is text. On a server it is what its place in the SQL takes. Tables are as of
+    each session's last checkpoint. With --json each line has the row under `row`; bytes are hex digits.
 
     \b
     Example:   foldlog sql history.db "SELECT * FROM model_usage"
@@ -43,13 +42,15 @@ def sql(
                echo "SELECT count(*) AS n FROM events" | foldlog sql history.db - --json
     """
     text = sys.stdin.read() if sql == "-" else sql
+    is_server = isinstance(store_path, arguments.ServerUrl)
     values: dict[str, Any] = {}
     for name, value in params:
         bare = name.lstrip(":@$")
         if bare in values:
             raise click.UsageError(f"-p {bare} is given twice")
-        values[bare] = _value(value)
-    _check(text, values)
+        # A server has the type of each place, and takes no number where text belongs.
+        values[bare] = value if is_server else _value(value)
+    _check(text, values, _OF_POSTGRES if is_server else _OF_SQLITE)
     with arguments.open_to_read(store_path) as store:
         rows: Iterator[Row] = store.query(text, values, timeout=timeout)
         if form == JSON:
@@ -59,9 +60,9 @@ def sql(
         say("no rows")
 
 
-def _check(text: str, values: dict[str, Any]) -> None:
+def _check(text: str, values: dict[str, Any], parameters: re.Pattern[str]) -> None:
     """Refuse a statement whose parameters and whose values do not belong together."""
-    found = list(_PARAMETERS.finditer(text))
+    found = list(parameters.finditer(text))
     if any(match["plain"] for match in found):
         raise click.UsageError("a ? in the SQL takes no value here: write :NAME, and give it with -p NAME VALUE")
     names = {match["name"]: None for match in found if match["name"]}

@@ -61,7 +61,7 @@ def _fields(value: Any) -> dict[str, Any]:
 @click.option(
     "--exported",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=arguments.FILE,
     help="Also hold the files of an export to the journal.",
 )
 @json_form
@@ -90,7 +90,7 @@ def verify(store_path: arguments.Place, *, quick: bool, exported: Path | None, a
 @click.option(
     "--into",
     metavar="NEW",
-    type=click.Path(path_type=Path),
+    type=arguments.FILE,
     help="Save what can be read into a new store; the damaged file is only read.",
 )
 @json_form

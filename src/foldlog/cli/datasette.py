@@ -16,7 +16,7 @@ from foldlog.cli.output import shown
 
 @click.command("datasette-config")
 @arguments.store
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it; replaced.")
+@click.option("-o", "--output", type=arguments.FILE, metavar="FILE", help="Where to write it; replaced.")
 @click.option("--json", "as_json", is_flag=True, help="Say in JSON what was written; needs --output.")
 def datasette_config(store_path: arguments.Place, output: Path | None, *, as_json: bool) -> None:
     """Write what Datasette needs to show a store well.

@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 import click
 
 import foldlog
-from foldlog.cli import demo_files, demo_folder, demo_worker
+from foldlog.cli import arguments, demo_files, demo_folder, demo_worker
 from foldlog.cli.demo_files import FILES_MAX, PACKAGES_MAX, Plan
 from foldlog.cli.forms import json_form, print_json
 from foldlog.cli.output import Progress, heading, number, plural, shown, table
@@ -62,12 +62,12 @@ WHERE errors.status = 'interrupted' ORDER BY errors.kind, session, errors.id LIM
 
 
 @click.command()
-@click.argument("folder", required=False, default=".", type=click.Path(path_type=Path))
+@click.argument("folder", required=False, default=".", type=arguments.FILE)
 @click.option(
     "--output",
     "-o",
     metavar="DIRECTORY",
-    type=click.Path(path_type=Path),
+    type=arguments.FILE,
     default=demo_folder.DEFAULT_NAME,
     show_default=True,
     help="Where the database and the files go: a new or empty folder, or an earlier demo's, which is replaced.",

@@ -114,7 +114,7 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="foldlog")
 def cli() -> None:
-    """An append-only history of LLM sessions in SQLite.
+    """An append-only history of LLM sessions in SQLite or PostgreSQL.
 
     \b
     Try it:    foldlog demo

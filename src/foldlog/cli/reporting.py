@@ -15,9 +15,7 @@ from foldlog.cli.forms import print_json
 from foldlog.cli.output import shown
 
 _FORMATS: Final = ("html", "markdown", "mermaid", "trace")
-_output = click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it; replaced."
-)
+_output = click.option("-o", "--output", type=arguments.FILE, metavar="FILE", help="Where to write it; replaced.")
 
 
 @click.command()

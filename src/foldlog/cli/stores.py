@@ -16,7 +16,7 @@ from foldlog.cli.output import plural, shown
 
 @click.command()
 @arguments.store
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=arguments.FILE)
 @arguments.optional_session
 @json_form
 def export(store_path: arguments.Place, directory: Path, session: str | None, *, as_json: bool) -> None:
@@ -42,7 +42,7 @@ def export(store_path: arguments.Place, directory: Path, session: str | None, *,
 
 @click.command()
 @arguments.store
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=arguments.FILE)
 @json_form
 def backup(store_path: arguments.Place, path: Path, *, as_json: bool) -> None:
     """Copy a store, in use or not, to a new file.

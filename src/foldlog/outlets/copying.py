@@ -85,15 +85,27 @@ class Copied:
         return "\n".join([first, *(f"  damaged: {line}" for line in self.damaged)])
 
 
+def _itself(name: str) -> StoreError:
+    return StoreError(f"{name} is the source itself", hint="give another path or URL to copy to")
+
+
+def _is_one_server(one: Database, other: Database) -> bool:
+    from foldlog.storage import postgres_bulk  # noqa: PLC0415  (only for who copies between servers)
+
+    return postgres_bulk.is_same(one, other)
+
+
 def copy(source: Path | str, target: Path | str, *, progress: Progress | None = None) -> Copied:
     """Copy a store into another; see `foldlog.copy`."""
     began = time.monotonic()
     origin = open_database(source, Config(), read_only=True)
     try:
         if isinstance(target, Path) and target.exists() and origin.path is not None and target.samefile(origin.path):
-            raise StoreError(f"{target} is the source itself", hint="give another path or URL to copy to")
+            raise _itself(str(target))
         place = open_database(target, Config(), read_only=False)
         try:
+            if origin.path is None and place.path is None and _is_one_server(origin, place):
+                raise _itself(place.name)
             with translated(f"copying into {place.name}"), place.alone():
                 return _Copying(origin, place, progress or (lambda _done, _total: None)).run(began)
         finally:

@@ -19,7 +19,8 @@ from foldlog.storage.sql_views import SQL_VIEWS
 if TYPE_CHECKING:
     from foldlog.store.store import Store
 
-NAMES: Final = (*SQL_VIEWS, *sorted([*projection.tables, *durable.tables]))
+_TABLES: Final = {**projection.tables, **durable.tables}
+NAMES: Final = (*SQL_VIEWS, *sorted(_TABLES))
 _ROWS_A_CHUNK: Final = 500
 _TIMEOUT_S: Final = 3600.0
 
@@ -27,7 +28,8 @@ _TIMEOUT_S: Final = 3600.0
 def chunks(store: "Store", name: str, session_id: str | None = None) -> Iterator[str]:
     """The rows with a line of names before them: of all sessions, or of one and all below it.
 
-    NULL is an empty cell, bytes are in hex. What is wrong is raised at once.
+    Those of a table are in order of its key (sorting a view could take any space). NULL is an empty cell, bytes are in
+    hex. What is wrong is raised at once.
     """
     if name not in NAMES:
         raise QueryError(f"there is no table or view {name!r}", hint=f"use one of {', '.join(NAMES)}")
@@ -41,6 +43,8 @@ def chunks(store: "Store", name: str, session_id: str | None = None) -> Iterator
             raise QueryError(f"{name} has no rows of single sessions", hint="leave the session out")
         sql += " WHERE session_id = ? OR session_id > ? AND session_id < ?"
         params = (session_id, *journal.range_below(session_id))
+    if name in _TABLES:
+        sql += f" ORDER BY {', '.join(column.name for column in _TABLES[name].primary_key)}"
     return _lines(columns, store.query(sql, params, timeout=_TIMEOUT_S))
 
 

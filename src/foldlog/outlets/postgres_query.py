@@ -263,8 +263,8 @@ def _near(error: Exception) -> str | None:
     state = getattr(error, "sqlstate", "")
     if state == "42883" and "->" in _words(error):
         return "JSON is text in the tables: write data::json ->> 'key'"
-    if state == "42P18":
-        return "say of what type the value is: CAST(:name AS text)"
+    if state in ("42883", "42P18"):
+        return "see that types fit; of a value, say what it is: CAST(:name AS text)"
     tables = {**durable.tables, **projection.tables, **search.tables}
     if state == "42P01":
         names = {*tables, *SQL_VIEWS}
@@ -273,5 +273,10 @@ def _near(error: Exception) -> str | None:
     else:
         return None
     wanted = _words(error).split('"')
-    near = difflib.get_close_matches(wanted[1].rpartition(".")[2], sorted(names), 3) if len(wanted) > 2 else []
-    return f"did you mean {' or '.join(near)}?" if near else None
+    if len(wanted) < 3:
+        return None
+    name = wanted[1].rpartition(".")[2]
+    # A column may be there, in another table than is asked.
+    near = difflib.get_close_matches(name, sorted(names - {name}), 3)
+    has_it = [table.name for table in tables.values() if name in table.columns]
+    return f"{name} is in {', '.join(has_it)}" if has_it else f"did you mean {' or '.join(near)}?" if near else None

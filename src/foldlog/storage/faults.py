@@ -183,7 +183,7 @@ def _of_server(error: Any, doing: str, code: int, name: str) -> FoldlogError:
         )
     if code == sqlite3.SQLITE_PERM:
         return StoreError(
-            f"{doing}: the role of this connection has not the right to",
+            f"{doing}: the role of this connection may not do that",
             hint="connect as a role that has: readers, writers and the owner are told apart in the guide to roles "
             "(docs/guides/postgresql-roles.md), with the GRANTs they need",
         )

@@ -4,9 +4,10 @@ What is copied, and in which order, is decided in `foldlog.outlets.copying`; the
 `foldlog.storage.sqlite_sql`.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from foldlog.core.errors import StoreBusyError
+from foldlog.storage.database import Database
 from foldlog.storage.postgres_driver import Server, ServerError
 from foldlog.storage.schema import durable, projection
 
@@ -71,6 +73,15 @@ def go_on_behind(connection: Server) -> None:
 def look_again(connection: Server) -> None:
     """Have the server count anew what tables hold: until it does, it plans as if they were as small as before."""
     connection.execute("ANALYZE streams, events, blobs, parts, lists")
+
+
+def is_same(one: Database, other: Database) -> bool:
+    """Whether two stores on servers are one, whatever their URLs: what is locked in one is seen to be in the other."""
+    key = int.from_bytes(os.urandom(7), "big")
+    with closing(one.new_reader()) as here, closing(other.new_reader()) as there:
+        mine = here.execute("SELECT current_schema(), pg_advisory_lock(?)", (key,)).fetchone()[0]
+        theirs, is_free = there.execute("SELECT current_schema(), pg_try_advisory_lock(?)", (key,)).fetchone()
+    return not is_free and mine == theirs
 
 
 @contextmanager

@@ -3,10 +3,13 @@
 What is done with it then is in `foldlog.storage.postgres`.
 """
 
+import difflib
+import re
 from typing import Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -25,15 +28,38 @@ def parsed(url: str) -> URL:
     """The URL of a store on a server; raises `StoreError`, which does not repeat a password."""
     try:
         found = make_url(url)
+        if found.drivername == "postgres":  # as libpq takes it, and many hosts hand it out
+            found = found.set(drivername="postgresql+psycopg")
         if found.drivername not in ("postgresql", "postgresql+psycopg"):
-            raise ArgumentError("another driver")  # noqa: TRY301  (told as any other)
+            raise _unreadable("begins with another scheme")
+        if "@" in (found.host or ""):
+            raise _unreadable("has more than one @ before its host")
         conninfo_to_dict(conninfo_of(found))
-    except (ArgumentError, psycopg.ProgrammingError, ValueError):
-        raise StoreError(
-            "the URL is not one of a PostgreSQL server",
-            hint="such as postgresql+psycopg://user@host:5432/database",
-        ) from None
+    except ArgumentError:
+        raise _unreadable("cannot be read") from None
+    except ValueError:
+        raise _unreadable("has a port that is no number") from None
+    except psycopg.ProgrammingError as error:
+        raise _unreadable(_what_is_wrong(str(error))) from None
     return found
+
+
+def _unreadable(why: str) -> StoreError:
+    return StoreError(
+        f"the URL is not one of a PostgreSQL server: it {why}",
+        hint="such as postgresql+psycopg://user@host:5432/database; write @ : / in a password as %40 %3A %2F",
+    )
+
+
+def _what_is_wrong(said: str) -> str:
+    """What libpq says of a URL, without any of it: it may be a password that is not written as it should be."""
+    option = _NO_OPTION.search(said)
+    known = [one.keyword.decode() for one in Conninfo.get_defaults()] if option else []
+    near = difflib.get_close_matches(option[1], known, 1) if option else []
+    return f"has an option that there is not: did you mean {near[0]}?" if near else "cannot be read"
+
+
+_NO_OPTION: Final = re.compile(r'invalid URI query parameter: "(\w+)"')
 
 
 def opened(url: URL, *, durability: str = "full", read_only: bool) -> PostgresDatabase:

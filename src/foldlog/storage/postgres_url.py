@@ -22,7 +22,8 @@ def name_of(url: URL) -> str:
 def conninfo_of(url: URL) -> str:
     """A URL as libpq reads it, with its passwords."""
     place, _, query = url.set(drivername="postgresql").render_as_string(hide_password=False).partition("?")
-    return f"{place}?{query.replace('+', '%20')}"  # a space, which libpq does not read in this form
+    # Blanks as libpq reads them: SQLAlchemy leaves them as they are, and writes + in the query.
+    return f"{place.replace(' ', '%20')}?{query.replace('+', '%20')}"
 
 
 def why_of(error: psycopg.Error) -> str:
@@ -41,6 +42,8 @@ def way_out(why: str) -> str:
         return (
             "check sslmode and sslrootcert, in the URL or as PGSSLMODE and PGSSLROOTCERT, and the server's certificate"
         )
+    if "configuration parameter" in why or why.startswith("invalid "):
+        return "see the options in the URL: PostgreSQL's manual has them under libpq's connection parameters"
     if "does not exist" in why:
         return "make it first (createdb, CREATE ROLE), or give another one"
     return "see that the server runs, has connections left, and that host and port are right"

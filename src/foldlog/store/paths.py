@@ -9,7 +9,9 @@ from typing import Final
 
 from foldlog.core.errors import StoreError
 
-_SERVER: Final = ("postgresql://", "postgresql+psycopg://", "postgres://")
+# As a path a URL is looked for, and its password is printed.
+_SCHEMES: Final = ("postgresql:", "postgresql+psycopg:", "postgres:")
+_SERVER: Final = tuple(f"{scheme}//" for scheme in _SCHEMES)
 
 
 def place_of(path_or_url: str | Path) -> Path | str:
@@ -29,6 +31,11 @@ def path_of(path: str | Path) -> Path:
             "this is for stores in files, and the URL is a server's",
             hint="copy the store into a file first: `foldlog copy STORE history.db`",
         )
+    if text.startswith(_SCHEMES):
+        raise StoreError(
+            "a server's URL has two slashes behind its scheme",
+            hint="such as postgresql+psycopg://user@host:5432/database",
+        )
     if "://" in text:
         scheme, _, rest = text.partition("://")
         if scheme != "sqlite" or not rest.startswith("/") or len(rest) < 2 or "?" in rest:
@@ -45,6 +52,11 @@ def path_of(path: str | Path) -> Path:
 
 def checked_path(path: str | Path) -> Path:
     """A path the user gave, or `StoreError`."""
+    if isinstance(path, str | os.PathLike) and os.fsdecode(path).startswith(_SCHEMES):
+        raise StoreError(
+            "a file or folder is meant here, and a server's URL is neither",
+            hint="`foldlog copy STORE URL` takes a store to a server",
+        )
     if isinstance(path, str | os.PathLike) and "\0" not in os.fsdecode(path):
         return Path(path)
     raise StoreError(f"{str(path)[:100]!r} is not a path", hint="give the path of a file or folder")
