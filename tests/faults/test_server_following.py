@@ -2,18 +2,23 @@
 
 import asyncio
 import random
+import re
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from forks import Line, forked
-from on_server import FULL, NORMAL, thread
+from on_server import FULL, NORMAL, thread, until
+from server_proxy import Proxy, proxied
 from sizes import Size
 
 import foldlog
 import foldlog.aio
+from foldlog.cli.main import main
+from foldlog.storage import postgres, postgres_watch
 from postgres_server import PostgresServer
 
 # Far above what is aimed at (50 ms); only a follower that misses its calls takes longer.
@@ -144,3 +149,77 @@ def test_a_follower_ends_when_its_store_is_closed(url: str) -> None:
             assert heard.wait(60)
             reader.close()
         assert found == [1]
+
+
+@pytest.fixture
+def proxy(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A way to a server that is not waited for long."""
+    monkeypatch.setattr(postgres, "WAIT_S", 0.2)
+    monkeypatch.setattr(postgres_watch, "_WAIT_S", 0.2)
+    with proxied(server) as found:
+        yield found
+
+
+def recorded(url: str) -> None:
+    with foldlog.open(url, config=NORMAL) as store, store.start_session(id="demo") as session:
+        for number in range(3):
+            session.add_event("step", number=number)
+
+
+def test_a_server_that_stays_away_ends_a_feed_with_where_to_go_on(
+    url: str, server: PostgresServer, proxy: Proxy
+) -> None:
+    recorded(url)
+    with foldlog.open(proxy.url(url, server), read_only=True) as store:
+        feed = store.follow("demo", types=["step"])
+        assert [next(feed)["number"] for _ in range(3)] == [0, 1, 2]
+        last = list(store.events())[-1].position
+        proxy.refuse(True)
+        with pytest.raises(foldlog.StoreError, match="the server cannot be reached") as caught:
+            next(feed)
+        # Behind what is not wanted, too.
+        goes_on = f"`foldlog events STORE demo --type step --after {last} --follow` goes on"
+        assert caught.value.hint.endswith(f"; what comes next is after position {last}: {goes_on}")
+        proxy.refuse(False)
+        with foldlog.open(url, config=NORMAL) as other, other.open_session("demo") as session:
+            session.add_event("step", number=3)
+        assert [event["number"] for event in store.follow("demo", types=["step"], after=last, idle_timeout=0)] == [3]
+
+
+def test_a_coroutine_is_told_as_well(url: str, server: PostgresServer, proxy: Proxy) -> None:
+    recorded(url)
+
+    async def follow() -> None:
+        async with await foldlog.aio.open(proxy.url(url, server), read_only=True) as store:
+            async for event in store.follow():
+                found.append(event.position)
+                if event.get("number") == 2:
+                    proxy.refuse(True)
+
+    found: list[int] = []
+    with pytest.raises(foldlog.StoreError, match="the server cannot be reached") as caught:
+        asyncio.run(follow())
+    position = int(re.findall(r"`foldlog events STORE --after (\d+) --follow` goes on", caught.value.hint)[0])
+    assert position >= found[-1]
+
+
+def test_the_command_line_says_what_to_type(
+    url: str,
+    server: PostgresServer,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recorded(url)
+    proxy.begin()
+
+    def cut() -> None:
+        until(lambda: any(sql.startswith("LISTEN") for sql in proxy.sent))
+        proxy.refuse(True)
+
+    words = ["events", proxy.url(url, server), "--after", "1", "--type", "none", "--follow"]
+    monkeypatch.setattr("sys.argv", ["foldlog", *words])
+    with thread(cut), pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert re.search(r"`foldlog events \S+ --type none --after \d+ --follow` goes on", capsys.readouterr().err)

@@ -14,18 +14,22 @@ from psycopg import sql as quoting
 from psycopg.postgres import types
 from psycopg.types.string import TextLoader
 
-from foldlog.core.errors import QueryError
+from foldlog.core.errors import FoldlogError, QueryError, StoreError
 from foldlog.core.limits import QUERY_EXTRA_BYTES_MAX, QUERY_VALUE_BYTES_MAX
 from foldlog.outlets.postgres_query_text import Text, checked
 from foldlog.outlets.query_bounds import too_long
-from foldlog.storage.postgres import PostgresDatabase
-from foldlog.storage.postgres_driver import ServerError
+from foldlog.storage.faults import translate
+from foldlog.storage.postgres import TRY_AGAIN_S, WAIT_S, PostgresDatabase
+from foldlog.storage.postgres_driver import Server, ServerError
 from foldlog.storage.schema import durable, projection, search
 from foldlog.storage.sql_views import SQL_VIEWS
 
 _FETCH_ROWS: Final = 500
 _TIMEOUT_MS_MAX: Final = 2**31 - 1
 _WORDS_CHARS_MAX: Final = 200
+# How often a query is asked again whose connection was lost: it may be what ends its server's process.
+_LOSSES_MAX: Final = 3
+_LEFT_IDLE: Final = "25P03"  # rows that nobody read in time
 # Types that are read as Python's; all others as their text. A value of any other length is looked at before it is sent.
 _READ: Final = frozenset({"bool", "int2", "int4", "int8", "float4", "float8", "numeric", "bytea"})
 _LENGTH: Final = {"text": "octet_length({})", "varchar": "octet_length({})", "bytea": "octet_length({})"}
@@ -47,30 +51,84 @@ _SETTINGS: Final = (
 def run(
     database: PostgresDatabase, sql: str, params: Mapping[str, Any] | list[Any], limit_s: float
 ) -> Iterator[dict[str, Any]]:
-    """Rows of one SELECT, as dicts; raises `QueryError` at once for SQL that is refused."""
-    deadline = time.monotonic() + limit_s
+    """Rows of one SELECT, as dicts; raises `QueryError` at once for SQL that is refused.
+
+    A server that is lost before the first row is waited for, no longer than the query may take, then `StoreError`.
+    """
     text = checked(sql, params)
     for value in text.values:
         if type(value) is int and not -(2**63) <= value < 2**63:
             raise QueryError("a parameter is a number of more than 64 bits", hint="pass it as a float")
-    database.check_open()
-    try:
-        connection = database.connect()
-    except ServerError as error:
-        raise QueryError(
-            f"{database.name}: the server cannot be reached: {error.unreachable}", hint=error.way_out
-        ) from None
-    try:
-        _begin(connection, database, limit_s)
-        _check_qualifiers(connection, database.schema, text.qualifiers)
-        names = _declare(connection, text)
-    except (psycopg.Error, UnicodeError) as error:
-        connection.close()
-        raise _refusal(error, limit_s, deadline) from None
-    except BaseException:
-        connection.close()
-        raise
-    return _Rows(database, connection, names, limit_s, deadline)
+    return _Rows(_Asking(database, text, limit_s))
+
+
+class _Asking:
+    """A query on its way to its first row: where the server is lost, it is waited for and asked again."""
+
+    def __init__(self, database: PostgresDatabase, text: Text, limit_s: float) -> None:
+        self.database = database
+        self.limit_s = limit_s
+        self.deadline = time.monotonic() + limit_s
+        self._text = text
+        self._wait_until: float | None = None
+        self._loss_count = 0
+
+    def ask(self) -> tuple[psycopg.Connection[Any], list[str]]:
+        """A connection with the query's cursor, and the names of its columns."""
+        while True:
+            self.database.check_open()
+            connection = self._connected()
+            if connection is None:
+                continue
+            try:
+                _begin(connection, self.database, self.deadline - time.monotonic())
+                _check_qualifiers(connection, self.database.schema, self._text.qualifiers)
+                return connection, _declare(connection, self._text)
+            except (psycopg.Error, UnicodeError) as error:
+                try:
+                    self.wait(error, connection)
+                finally:
+                    connection.close()
+            except BaseException:
+                connection.close()
+                raise
+
+    def _connected(self) -> psycopg.Connection[Any] | None:
+        """A connection, or None where there was none to be had and another try may do."""
+        left_s = self.deadline - time.monotonic()
+        try:
+            return self.database.connect(wait_s=left_s)
+        except ServerError as error:
+            self._wait(error)
+            return None
+
+    def wait(self, error: Exception, connection: psycopg.Connection[Any]) -> None:
+        """Return when the query may be asked again; raise our error where it may not."""
+        lost = self.lost(error, connection)
+        if lost is None:
+            raise _refusal(error, self.limit_s, self.deadline) from None
+        self._loss_count += 1
+        if self._loss_count > _LOSSES_MAX:
+            raise self._unanswered(lost) from lost
+        self._wait(lost)
+
+    def _wait(self, lost: ServerError) -> None:
+        now = time.monotonic()
+        self._wait_until = self._wait_until or min(now + WAIT_S, self.deadline)
+        if not lost.is_lost or now >= self._wait_until:
+            raise self._unanswered(lost) from lost
+        time.sleep(TRY_AGAIN_S)
+
+    def _unanswered(self, error: ServerError) -> FoldlogError:
+        return translate(error, f"reading {self.database.name}")
+
+    def lost(self, error: Exception, connection: psycopg.Connection[Any]) -> ServerError | None:
+        """The error, where it is that the connection was lost, and not that the query took too long."""
+        if not isinstance(error, psycopg.Error):
+            return None
+        found = Server(connection).told(error)
+        is_over = found.sqlstate == _LEFT_IDLE or (not found.sqlstate and time.monotonic() > self.deadline)
+        return found if found.is_lost and not is_over else None
 
 
 def _begin(connection: psycopg.Connection[Any], database: PostgresDatabase, limit_s: float) -> None:
@@ -160,22 +218,19 @@ def _fetched(connection: psycopg.Connection[Any], deadline: float) -> Generator[
 class _Rows(Iterator[dict[str, Any]]):
     """The rows of one query; its connection is closed at the end, at an error, by `close` and when it is let go of."""
 
-    def __init__(
-        self,
-        database: PostgresDatabase,
-        connection: psycopg.Connection[Any],
-        names: list[str],
-        limit_s: float,
-        deadline: float,
-    ) -> None:
+    _connection: psycopg.Connection[Any] | None = None
+
+    def __init__(self, asking: _Asking) -> None:
+        self._asking = asking
+        self._is_begun = False
+        self._ask()
+
+    def _ask(self) -> None:
         from foldlog.outlets.query import distinct  # noqa: PLC0415  (it calls this module)
 
-        self._database = database
-        self._connection: psycopg.Connection[Any] | None = connection
-        self._names = distinct(names)
-        self._limit_s = limit_s
-        self._deadline = deadline
-        self._found = _fetched(connection, deadline)
+        connection, names = self._asking.ask()
+        self._connection, self._names = connection, distinct(names)
+        self._found = _fetched(connection, self._asking.deadline)
 
     def __iter__(self) -> Self:
         return self
@@ -183,15 +238,13 @@ class _Rows(Iterator[dict[str, Any]]):
     def __next__(self) -> dict[str, Any]:
         if self._connection is None:
             raise StopIteration
-        self._database.check_open()
-        if time.monotonic() > self._deadline:
+        asking = self._asking
+        asking.database.check_open()
+        if time.monotonic() > asking.deadline:
             self.close()
-            raise too_long(self._limit_s)
+            raise too_long(asking.limit_s)
         try:
-            row = next(self._found, None)
-        except (psycopg.Error, UnicodeError) as error:
-            self.close()
-            raise _refusal(error, self._limit_s, self._deadline) from None
+            row = self._next()
         except BaseException:
             self.close()
             raise
@@ -203,6 +256,33 @@ class _Rows(Iterator[dict[str, Any]]):
             self.close()
             raise _too_large()
         return dict(zip(self._names, values, strict=True))
+
+    def _next(self) -> tuple[Any, ...] | None:
+        """The next row as it comes; the query is asked again only while it has given none."""
+        while True:
+            connection = self._connection
+            assert connection is not None  # noqa: S101  (`__next__` has looked)
+            try:
+                row = next(self._found, None)
+            except (psycopg.Error, UnicodeError) as error:
+                if self._is_begun:
+                    raise self._cut_short(error, connection) from None
+                self._asking.wait(error, connection)
+            else:
+                self._is_begun = True
+                return row
+            self.close()
+            self._ask()
+
+    def _cut_short(self, error: Exception, connection: psycopg.Connection[Any]) -> FoldlogError:
+        """What is wrong when there are rows already: they were handed out, and are not read twice."""
+        asking = self._asking
+        if asking.lost(error, connection) is None:
+            return _refusal(error, asking.limit_s, asking.deadline)
+        return StoreError(
+            f"reading {asking.database.name}: the connection to the server was lost in the middle of a query's rows",
+            hint="ask again, from the first row: what there is meanwhile may differ",
+        )
 
     def close(self) -> None:
         """Let go of the connection; there are no more rows."""
@@ -225,7 +305,7 @@ def _too_large() -> QueryError:
 def _refusal(error: Exception, limit_s: float, deadline: float) -> QueryError:
     state = getattr(error, "sqlstate", None) or ""
     # A server that goes away to end us has run out of time as we have.
-    if state in ("57014", "25P03") or (not state and time.monotonic() > deadline):
+    if state in ("57014", _LEFT_IDLE) or (not state and time.monotonic() > deadline):
         return too_long(limit_s)
     if state.startswith("53"):
         return QueryError("the query takes too much memory or disk", hint="sort, group or join less at once")
@@ -243,8 +323,6 @@ def _refusal(error: Exception, limit_s: float, deadline: float) -> QueryError:
             f"the server says: {_words(error)}",
             hint=_near(error) or "the schema page lists the tables, views and columns",
         )
-    if not state and isinstance(error, psycopg.OperationalError):
-        return QueryError("the connection to the server was lost", hint="see that it runs, then ask again")
     return QueryError(
         f"the server says: {type(error).__name__}, a value in the query is not of the form it should be"
         if state.startswith("22") or not state

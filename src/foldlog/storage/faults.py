@@ -66,12 +66,17 @@ def is_constraint(error: BaseException) -> bool:
 def may_try_again(error: BaseException | None) -> bool:
     """Whether a server was lost, or one transaction was in another's way: the same statements may do next time."""
     found = driver_error(error)
-    return bool(getattr(found, "is_lost", False) or getattr(found, "is_collision", False))
+    return is_lost(error) or bool(getattr(found, "is_collision", False))
+
+
+def is_lost(error: BaseException | None) -> bool:
+    """Whether the connection to a server was lost, or none could be made."""
+    return bool(getattr(driver_error(error), "is_lost", False))
 
 
 def unanswered(error: BaseException) -> str:
     """What left open whether a commit was kept."""
-    if getattr(driver_error(error), "is_lost", False):
+    if is_lost(error):
         return "the connection to the server was lost during the commit"
     return "the disk failed during the commit"
 

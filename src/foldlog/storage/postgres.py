@@ -42,7 +42,7 @@ READ_CONNECTIONS_MAX: Final = 16
 WAIT_S: Final = 30.0
 # Longer than the server lets a transaction stand that its client left open.
 _SETTLE_S: Final = 2 * WAIT_S
-_TRY_AGAIN_S: Final = 0.05
+TRY_AGAIN_S: Final = 0.05
 _COLLISIONS_MAX: Final = 10
 # How often followers are told at most: told once, they look by themselves for longer than this.
 _TELL_EVERY_S: Final = 0.25
@@ -112,9 +112,9 @@ class PostgresDatabase(Database):
         event.listen(engine, "before_cursor_execute", translate, retval=True)
         return engine
 
-    def connect(self, *, to_read: bool = True) -> psycopg.Connection[Any]:
-        """A connection that commits by itself."""
-        return connect(self._conninfo, *([READER_SETTINGS] if to_read else []))
+    def connect(self, *, to_read: bool = True, wait_s: float | None = None) -> psycopg.Connection[Any]:
+        """A connection that commits by itself; a host that does not answer is waited for so long, or as is usual."""
+        return connect(self._conninfo, *([READER_SETTINGS] if to_read else []), wait_s=wait_s)
 
     def _connect_writer(self) -> psycopg.Connection[Any]:
         return connect_writer(self._conninfo, self.durability, wait_s=WAIT_S)
@@ -222,7 +222,7 @@ class PostgresDatabase(Database):
             except StoreError as error:
                 if not may_try_again(error.__cause__) or time.monotonic() > deadline:
                     raise
-                time.sleep(_TRY_AGAIN_S)
+                time.sleep(TRY_AGAIN_S)
 
     def _give_back(self, connection: Connection) -> None:
         """Give a read connection back; what was read was read, whatever becomes of the transaction."""
@@ -254,7 +254,7 @@ class PostgresDatabase(Database):
                 if not (isinstance(found, ServerError) and found.is_lost) or time.monotonic() > deadline:
                     raise
                 self._readers.dispose()
-                time.sleep(_TRY_AGAIN_S)
+                time.sleep(TRY_AGAIN_S)
             else:
                 return connection
 
@@ -289,7 +289,7 @@ class PostgresDatabase(Database):
             while not self._is_resumed():
                 if time.monotonic() > deadline:
                     return False
-                time.sleep(_TRY_AGAIN_S)
+                time.sleep(TRY_AGAIN_S)
             self.resumed_count += 1
         return True
 

@@ -52,10 +52,17 @@ def _cut_off_child() -> None:
 os.register_at_fork(after_in_child=_cut_off_child)
 
 
-def connect(conninfo: str, *settings: str) -> psycopg.Connection[Any]:
-    """A connection that commits by itself; raises `ServerError` where there is none to be had."""
+def connect(conninfo: str, *settings: str, wait_s: float | None = None) -> psycopg.Connection[Any]:
+    """A connection that commits by itself; raises `ServerError` where there is none to be had.
+
+    `wait_s`: how long each host is waited for, where that is less than is set; whole seconds, two at least (libpq's).
+    """
     given = conninfo_to_dict(conninfo)
     added: dict[str, Any] = {key: value for key, value in _DEFAULTS.items() if key not in given}
+    if wait_s is not None:
+        usual_s = float(given.get("connect_timeout") or _DEFAULTS["connect_timeout"])
+        if not 0 < usual_s <= wait_s:  # 0 is for ever
+            added["connect_timeout"] = max(2, int(wait_s))
     try:
         connection = psycopg.connect(conninfo, autocommit=True, **added)
     except psycopg.Error as error:

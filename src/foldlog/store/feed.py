@@ -4,15 +4,17 @@ A position is the global order of a store; an event id is the order within its s
 """
 
 import contextlib
+import shlex
 import time
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from foldlog.core.errors import InvalidEventError, StoreClosedError
+from foldlog.core.errors import InvalidEventError, StoreClosedError, StoreError
 from foldlog.core.ids import check_event_type, check_session_id
 from foldlog.session.events import event_of
 from foldlog.storage import event_feed, journal
 from foldlog.storage.database import Database, replaced
+from foldlog.storage.faults import is_lost
 from foldlog.storage.journal import StoredEvent, Stream
 
 # From one look to the next while events come; when none has come for a while the database says how long.
@@ -114,8 +116,21 @@ def looks(database: Database, which: Wanted) -> Generator[RecordedEvent | None, 
         if database.is_inherited:
             raise
         return  # closed between two looks
+    except StoreError as error:
+        if is_lost(error.__cause__):
+            error.hint = f"{error.hint}; {_goes_on(which)}"
+        raise
     finally:
         watch.close()
+
+
+def _goes_on(which: Wanted) -> str:
+    """Where a feed that ended goes on; which is all that is known of it."""
+    words = ["foldlog events STORE", *([] if which.stream is None else [which.stream.session_id])]
+    words += [f"--type {shlex.quote(name)}" for name in which.types or ()]
+    return (
+        f"what comes next is after position {which.after}: `{' '.join(words)} --after {which.after} --follow` goes on"
+    )
 
 
 def _last_position(database: Database, before: int) -> int:

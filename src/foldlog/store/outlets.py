@@ -35,7 +35,7 @@ class Outlets(Reading):
         """Rows of a SELECT over the tables and SQL views, as dicts; read-only and bounded.
 
         `params`: a sequence for `?`, a mapping for `:name`. `timeout` in seconds, 30 at most by default.
-        Tables are as of each session's last checkpoint. Raises `QueryError`.
+        Tables are as of each session's last checkpoint. Raises `QueryError`; on a server that is lost, `StoreError`.
 
         >>> with foldlog.new_state(folder / "query.db", id="demo") as session:
         ...     list(session.store.query("SELECT count(*) AS n FROM sessions"))

@@ -103,7 +103,8 @@ class Reading(Handle, ABC):
         """As `events`, then each new event as it is committed by any process: all of them, each once, in order.
 
         Ends when the store is closed, or after `idle_timeout` seconds without an event. Raises `UnknownSessionError`
-        when the session is deleted, and `StoreError` when another file takes the place of the store's.
+        when the session is deleted, and `StoreError` when another file takes the place of the store's, or a server
+        stays away for 30 s: its hint has the position to go on after.
         """
         wanted = feed.wanted(self._database, session, after, types)
         return feed.follow(self._database, wanted, idle_timeout)
