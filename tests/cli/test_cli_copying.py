@@ -1,6 +1,7 @@
 """The verb copy: what it prints, how it ends, and that Ctrl-C leaves what the next copy goes on with."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +48,23 @@ def test_a_target_with_another_history_is_refused(run_here: Run, source: Path, p
     assert (done.returncode, done.stdout) == (1, "")
     assert "'own'" in done.stderr
     assert "hint: copy into a new store" in done.stderr
+
+
+def test_ls_says_of_half_a_copy_how_it_goes_on(run_here: Run, source: Path, path: Place) -> None:
+    def stop(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        foldlog.copy(source, path, progress=stop)
+    for words in ([], ["--json"]):
+        done = run_here("ls", path, *words)
+        assert (done.returncode, done.stdout.strip()) == (0, "")
+        assert re.search(r"\d+ sessions in the journal, but not in the tables, as after a copy", done.stderr)
+        assert "the same `foldlog copy` again goes on; `foldlog repair " in done.stderr
+        assert "STORE" not in done.stderr
+        assert "has no sessions" not in done.stderr
+    run_here("copy", source, path)
+    assert "in the tables" not in run_here("ls", path).stderr
 
 
 @pytest.mark.sqlite("whatever the target is")

@@ -192,6 +192,43 @@ def test_an_interrupted_copy_goes_on(source: Place, target: Place, monkeypatch: 
     assert_copied(source, target)
 
 
+def test_half_a_copy_is_told_once_and_looks_like_no_other_damage(
+    source: Place, target: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, bring = via_file(tmp_path, source)
+    with foldlog.open(first) as store:
+        for name in ("one", "two"):
+            fill(store, name)
+        store.delete_session("one", despite_descendants=True)
+        fill(store, "three")
+    bring()
+    monkeypatch.setattr(copying, "_FIRST_PAGE_ROWS", 7)
+    monkeypatch.setattr(copying, "_PAGE_ROWS_MAX", 7)
+
+    def stop(done: int, total: int) -> None:
+        if done >= total // 2 - 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        foldlog.copy(source, target, progress=stop)
+    brought = len(rows_of(target)["events"])
+    with foldlog.open(target, read_only=True) as store:
+        names = {event.session_id for event in store.events()}
+        (problem,) = store.verify().problems
+        assert problem.what.startswith(f"{len(names - {'.store'})} sessions in the journal, but not in the tables")
+        assert "a copy that was not finished" in problem.what
+        assert "the same `foldlog copy` again goes on" in problem.hint
+        assert "`foldlog repair STORE`" in problem.hint
+    (finding,) = [one for one in foldlog.doctor(target).findings if one.name == "tables"]
+    assert (finding.level, finding.what, finding.hint) == ("warning", problem.what, problem.hint)
+    with foldlog.open(target) as store:
+        assert store.repair()
+        assert store.verify().ok
+    assert "up to date" in str(next(one for one in foldlog.doctor(target).findings if one.name == "tables"))
+    assert foldlog.copy(source, target).found_event_count == brought
+    assert_copied(source, target)
+
+
 def test_another_history_is_not_added_to(source: Place, target: Place) -> None:
     with foldlog.open(source) as store:
         fill(store)
@@ -277,6 +314,35 @@ def test_deletions_stay_what_they_are(source: Place, target: Place, tmp_path: Pa
         store.delete_session("one", despite_descendants=True)
     with pytest.raises(foldlog.AlreadyExistsError, match=r"'one' is in .* was deleted"):
         bring()
+
+
+def test_a_target_with_deletions_of_its_own_is_told_so(source: Place, target: Place) -> None:
+    with foldlog.open(source) as store:
+        fill(store)
+    foldlog.copy(source, target)
+    with foldlog.open(target) as store:
+        store.delete_session("demo", despite_descendants=True)
+    with pytest.raises(foldlog.AlreadyExistsError, match=r"holds records of deletions that .* does not") as caught:
+        foldlog.copy(source, target)
+    assert "copy into a new store" in caught.value.hint
+    assert ".deleted" not in str(caught.value)
+    with foldlog.open(source) as store:
+        store.delete_session("demo", despite_descendants=True)
+    with pytest.raises(foldlog.AlreadyExistsError, match=r"holds records of deletions that .* does not"):
+        foldlog.copy(source, target)
+
+
+def test_a_target_without_a_deletion_is_told_so(source: Place, target: Place) -> None:
+    for place in (source, target):
+        with foldlog.open(place) as store:
+            store.start_session(id="demo").close()
+            store.start_session(id=f"of-{place == source}").close()
+    with foldlog.open(source) as store:
+        store.delete_session("of-True")
+    with pytest.raises(foldlog.AlreadyExistsError) as caught:
+        foldlog.copy(source, target)
+    assert ".store" not in str(caught.value)
+    assert ".deleted" not in str(caught.value)
 
 
 def test_what_is_set_apart_stays_so(source: Place, target: Place, tmp_path: Path) -> None:

@@ -30,6 +30,10 @@ WHERE (:all OR sessions.session_id = sessions.root_id) AND (CAST(:status AS TEXT
 ORDER BY roots.created_at DESC, sessions.root_id DESC, sessions.session_id
 LIMIT :limit
 """
+_LACKING: Final = """
+SELECT count(*) AS session_count FROM streams
+WHERE substr(id, 1, 1) <> '.' AND NOT EXISTS (SELECT 1 FROM sessions WHERE session_id = id)
+"""
 # More than there are.
 _ALL: Final = 10**12
 _USED: Final = ("input_tokens", "output_tokens", "total_tokens", "cached_tokens", "usd", "usd_status")
@@ -59,20 +63,30 @@ def ls(store_path: arguments.Place, *, everyone: bool, status: str | None, limit
         found = list(store.query(_SESSIONS, params))
         is_cut = limit is not None and len(found) > limit
         rows = list(_with_usage(store, found[:limit]))
+        lacking_count = next(store.query(_LACKING))["session_count"]
     behind = sum(row["events_behind"] > 0 for row in rows)
     # Columns that would say the same of every session are left out of the table.
     kept = {key for key in _OPTIONAL if any(row[_OPTIONAL[key]] for row in rows)}
     print_rows("ls", rows, form, listed=lambda row: _listed(row, kept), absent="unknown")
+    if lacking_count:
+        _tell_of_lacking(lacking_count)
     if form != TABLE:
         return
     if not rows:
-        say(f"{store_path} has no sessions{' of this status' if status else ''}")
+        if status or not lacking_count:
+            say(f"{store_path} has no sessions{' of this status' if status else ''}")
         return
     if is_cut:
         say(f"the first {len(rows)}; there are more")
     if behind:
         say(f"{plural(behind, 'session')} went on after the last checkpoint; show says how they stand now")
     next_commands(("show", store_path, rows[0]["session_id"]), ("usage", store_path))
+
+
+def _tell_of_lacking(count: int) -> None:
+    from foldlog.outlets.findings import FINISH, lacking  # noqa: PLC0415  (see `foldlog.cli.main`)
+
+    say(f"{lacking(count)}: {arguments.typed(click.get_current_context(), FINISH)}")
 
 
 def _with_usage(store: "Store", found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -248,6 +248,8 @@ class _Copying:
                 if found:
                     sql.put_rows(driver, table, bulk.VALUE_TABLES[table], found)
             sql.put_rows(driver, "events", bulk.EVENT_COLUMNS, rows)
+            if any(self._ledgers[row[1]].session_id == STORE_STREAM for row in rows):
+                _leave_names(driver)
             sql.go_on_behind(driver)
         self._event_count += len(rows)
         self._event_bytes += sum(len(row[5].encode()) for row in rows)
@@ -258,7 +260,7 @@ class _Copying:
     # What stands beside the events.
 
     def _copy_notes(self) -> None:
-        """Which events are set apart, and the names that deleted sessions have left."""
+        """Which events are set apart."""
         with self._source.read() as connection:
             ours = _read_notes(driver_of(connection))
         with self._target.transaction() as connection:
@@ -272,10 +274,6 @@ class _Copying:
             for key in {note.session_key for note in ours ^ theirs}:  # their tables are made anew
                 for table in tables.table_names():
                     driver.execute(f"DELETE FROM {table} WHERE session_id = ?", (streams[key],))
-            left = [(-key, f"{DELETED_PREFIX}{key}") for key in sorted(_deleted(driver)) if -key not in streams]
-            if left:
-                sql_of(driver).put_rows(driver, "streams", ("session_key", "id"), left)
-                sql_of(driver).go_on_behind(driver)
             sql_of(driver).look_again(driver)
 
     def _check_equal(self, through: int) -> None:
@@ -354,8 +352,16 @@ def _read_notes(connection: Driver) -> set[Note]:
     return {Note(*row) for row in connection.execute(sql)}
 
 
+def _leave_names(connection: Driver) -> None:
+    """Put the names that deleted sessions have left, as the store's own events say: their keys stay taken."""
+    there = {key for (key,) in connection.execute("SELECT session_key FROM streams WHERE session_key < 0").fetchall()}
+    left = [(-key, f"{DELETED_PREFIX}{key}") for key in sorted(_deleted(connection)) if -key not in there]
+    if left:
+        sql_of(connection).put_rows(connection, "streams", ("session_key", "id"), left)
+
+
 def _deleted(connection: Driver) -> set[int]:
-    """The keys of sessions that were deleted, as the store's own events say."""
+    """The keys of sessions that were deleted."""
     sql = "SELECT data FROM events JOIN streams ON streams.session_key = events.session_key WHERE id = ?"
     rows = connection.execute(sql, (STORE_STREAM,)).fetchall()
     return {one["session_key"] for (data,) in rows for one in decode(data)["sessions"]}

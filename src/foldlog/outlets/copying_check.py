@@ -15,7 +15,7 @@ from foldlog.storage.bulk import Head
 from foldlog.storage.database import Database
 from foldlog.storage.driver import Driver, driver_of
 from foldlog.storage.journal import Stream
-from foldlog.storage.schema import DELETED_PREFIX
+from foldlog.storage.schema import DELETED_PREFIX, STORE_STREAM
 
 _PAGE_ROWS: Final = 5000
 _OTHER: Final = "copy into a new store: copying adds to no other history"
@@ -49,18 +49,23 @@ def check_same(source: Database, target: Database, through: int, theirs: dict[in
         found = ours.get(key)
         if found is None or found.session_id != head.session_id:
             raise _foreign(source, target, head, ours)
+        if found != head and head.session_id == STORE_STREAM:
+            raise _own_deletions(source, target)
         if found != head:
             raise _differs(source, target, head)
     missing = [head for key, head in ours.items() if head.row_count and key not in theirs]
     if missing:
+        name = missing[0].session_id
+        what = "the record of deletions" if name == STORE_STREAM else f"session {name!r}"
         raise AlreadyExistsError(
-            f"{target.name} has position {through} without session {missing[0].session_id!r}, which is before it in "
-            f"{source.name}",
+            f"{target.name} has position {through} without {what}, which is before it in {source.name}",
             hint=_OTHER,
         )
 
 
 def _foreign(source: Database, target: Database, head: Head, ours: dict[int, Head]) -> FoldlogError:
+    if head.session_id == STORE_STREAM or head.session_id.startswith(DELETED_PREFIX):
+        return _own_deletions(source, target)
     if ours.get(-head.session_key, head).session_id.startswith(DELETED_PREFIX):
         return AlreadyExistsError(
             f"session {head.session_id!r} is in {target.name}, and was deleted in {source.name} since", hint=_ANEW
@@ -68,6 +73,13 @@ def _foreign(source: Database, target: Database, head: Head, ours: dict[int, Hea
     return AlreadyExistsError(
         f"{target.name} has a session {head.session_id!r} that is not the one in {source.name}, or not there at all",
         hint=_OTHER,
+    )
+
+
+def _own_deletions(source: Database, target: Database) -> FoldlogError:
+    return AlreadyExistsError(
+        f"{target.name} holds records of deletions that {source.name} does not: it is neither empty nor a copy of it",
+        hint="copy into a new store",
     )
 
 

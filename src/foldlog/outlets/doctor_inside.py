@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from foldlog.core.errors import FoldlogError
 from foldlog.outlets.doctor import Finding, why
+from foldlog.outlets.findings import FINISH, lacking
 from foldlog.outlets.verify_file import wrong_triggers
 from foldlog.storage.driver import Driver
 from foldlog.storage.faults import DRIVER_ERRORS
@@ -25,7 +26,7 @@ _LAGS: Final = """
 SELECT streams.session_key, streams.id,
   (SELECT max(event_id) FROM events WHERE events.session_key = streams.session_key), sessions.checkpoint_event_id
 FROM streams LEFT JOIN sessions ON sessions.session_id = streams.id
-WHERE streams.session_key > ? AND substr(streams.id, 1, 9) <> '.deleted/'
+WHERE streams.session_key > ? AND substr(streams.id, 1, 1) <> '.'
 ORDER BY streams.session_key LIMIT ?
 """
 _PAGE_ROWS: Final = 1000
@@ -104,16 +105,19 @@ def set_apart(connection: Driver) -> Finding:
 def lag(connection: Driver) -> Finding:
     """How far the tables are behind the journal."""
     behind: list[tuple[int, str]] = []
-    after, count = 0, 0
+    after, count, lacking_count = 0, 0, 0
     while True:
         page = connection.execute(_LAGS, (after, _PAGE_ROWS)).fetchall()
         for after, session_id, last_id, standing in page:  # noqa: B007  (the last one is where to go on)
             count += 1
+            lacking_count += bool(last_id) and standing is None
             count_behind = (last_id or 0) - (standing or 0)
             if count_behind > 0:
                 behind.append((count_behind, f"{session_id} by {count_behind:,} events"))
         if len(page) < _PAGE_ROWS:
             break
+    if lacking_count:
+        return Finding("warning", "tables", lacking(lacking_count), FINISH)
     if not behind:
         return Finding("ok", "tables", f"all {count} sessions up to date" if count else "no sessions")
     worst = [text for _, text in sorted(behind, reverse=True)[:_NAMED_MAX]]

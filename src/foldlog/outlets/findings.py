@@ -72,6 +72,11 @@ def _where(position: int | None, session: str | None) -> str:
     return at if session is None else f"{at}session {session}: "
 
 
+def lacking(count: int) -> str:
+    """That sessions have events and no rows in the tables: each gets both in one commit, but for a copy."""
+    return f"{plural(count, 'session')} in the journal, but not in the tables, as after a copy that was not finished"
+
+
 def plural(count: int, word: str) -> str:
     """`1 event`, `2 events`."""
     return f"{count} {word}{'' if count == 1 else 's'}"
@@ -80,4 +85,8 @@ def plural(count: int, word: str) -> str:
 REPAIR = "restore a backup, or go on without it: `foldlog repair STORE`"
 SAVE = "restore a backup, or save what can be read: `foldlog repair STORE --into NEW`"
 REBUILD = "the journal is whole; `foldlog repair STORE` makes the tables anew from it"
+FINISH = (
+    "where a copy was not finished the same `foldlog copy` again goes on; `foldlog repair STORE` makes the tables anew "
+    "from the journal"
+)
 RESTORE = "restore a backup of the server's"

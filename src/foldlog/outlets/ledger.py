@@ -59,6 +59,7 @@ class Ledger:
 
     def __init__(self, session_key: int, session_id: Any, noted: frozenset[int]) -> None:
         self.key = session_key
+        self.session_id = session_id
         self.noted = noted
         self.row_count = 0
         self.whole_though_noted: list[int] = []

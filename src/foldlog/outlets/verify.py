@@ -16,13 +16,13 @@ from foldlog.core.errors import FoldlogError
 from foldlog.core.fold import Event
 from foldlog.outlets import deletion
 from foldlog.outlets.export import refs_in
-from foldlog.outlets.findings import REBUILD, REPAIR, RESTORE, SAVE, Problem, Report, SetApart
+from foldlog.outlets.findings import FINISH, REBUILD, REPAIR, RESTORE, SAVE, Problem, Report, SetApart, lacking
 from foldlog.outlets.ledger import COLUMNS, Journal, Ledger, read_journal
 from foldlog.outlets.verify_blobs import Blobs
 from foldlog.outlets.verify_export import check_exported, nothing_exported
 from foldlog.outlets.verify_file import check_file, check_schema
 from foldlog.outlets.verify_search import check_strays, check_texts
-from foldlog.outlets.verify_tables import Folding, check_session
+from foldlog.outlets.verify_tables import LACKED, Folding, check_session
 from foldlog.session.replaying import collector_resting
 from foldlog.storage import rows_left, tables
 from foldlog.storage.blobs import Reader
@@ -97,6 +97,7 @@ class _Verification:
         report.problems += self._lost_problems(found)
         for key, session_id in found.names.items():
             self._check_session(found.ledgers[key], session_id, blobs)
+        report.problems = _gathered(report.problems)
         if blobs is not None:
             report.blob_count = blobs.count
             is_whole = not report.set_apart and not any(
@@ -184,6 +185,15 @@ class _Verification:
         # Where it was deleted while we read, nothing is wrong.
         if found and _is_there(self._connection, ledger.key, session_id):
             report.problems += found
+
+
+def _gathered(problems: list[Problem]) -> list[Problem]:
+    """Sessions that the tables lack are told of once: after half a copy it is all of them."""
+    lacked = [one for one in problems if one.what == LACKED]
+    if len(lacked) < 2:
+        return problems
+    whole = Problem(None, None, lacking(len(lacked)), FINISH)
+    return [whole, *(one for one in problems if one.what != LACKED)]
 
 
 def _journal_problems(found: Journal) -> Iterator[Problem]:

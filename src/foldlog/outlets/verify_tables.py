@@ -13,7 +13,7 @@ from foldlog.core.errors import FoldlogError
 from foldlog.core.fold import Event, advance, plan
 from foldlog.core.upcast import upcast
 from foldlog.core.view import View
-from foldlog.outlets.findings import REBUILD, REPAIR, Problem
+from foldlog.outlets.findings import FINISH, REBUILD, REPAIR, Problem
 from foldlog.outlets.ledger import Fault, Ledger
 from foldlog.session import checkpoint
 from foldlog.session.events import event_of
@@ -37,6 +37,7 @@ _PAGE: Final = (
 )
 _ONE: Final = f"SELECT {_ROW} FROM events WHERE session_key = ? AND event_id = ?"
 _NAMED_MAX: Final = 5
+LACKED: Final = "the table sessions lacks it"
 
 
 def read_events(
@@ -183,7 +184,7 @@ def check_session(
     standing, last_id = stored.standing if stored is not None else None, ledger.last_id
     is_whole = not ledger.faults and not ledger.misplaced
     if stored is not None and stored.session is None:
-        yield Problem(None, session_id, "the table sessions lacks it", REBUILD)
+        yield Problem(None, session_id, LACKED, FINISH)
     elif stored is not None and not _is_in_journal(store, ledger, standing):
         what = f"the tables stand at event {standing}, which is not in the journal"
         yield Problem(None, session_id, what, REPAIR)
