@@ -55,7 +55,6 @@ class SqliteDatabase(Database):
         self._writer: Connection | None = None
         self._driver: sqlite3.Connection | None = None
         self._readers = self._engine(self._connect_reader, "BEGIN", READ_CONNECTIONS_MAX)
-        self._glances = self._engine(self._connect_reader, "BEGIN", 0)
         self._writers = self._engine(self._connect_writer, "BEGIN IMMEDIATE", 1)
         self.marks: marks.Marks = marks.Marks(path)
         self._wal = wal.WalKeeper(path)
@@ -177,7 +176,8 @@ class SqliteDatabase(Database):
         """A read-only connection that sees one moment."""
         self.check_open()
         # A connection that takes the file for unchanging must not outlive this look at it.
-        engine = self._readers if reading_mode(self.path) == "ro" else self._glances
+        is_live = reading_mode(self.path) == "ro"
+        engine = self._readers if is_live else self._engine(self._connect_reader, "BEGIN", 0)
         with translated(f"reading {self.name}"), engine.connect() as connection:
             if self._closed:
                 connection.invalidate()  # closed meanwhile: nothing is to be left open
