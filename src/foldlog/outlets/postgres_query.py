@@ -18,8 +18,9 @@ from foldlog.core.errors import FoldlogError, QueryError, StoreError
 from foldlog.core.limits import QUERY_EXTRA_BYTES_MAX, QUERY_VALUE_BYTES_MAX
 from foldlog.outlets.postgres_query_text import Text, checked
 from foldlog.outlets.query_bounds import too_long
+from foldlog.storage import postgres
 from foldlog.storage.faults import translate
-from foldlog.storage.postgres import TRY_AGAIN_S, WAIT_S, PostgresDatabase
+from foldlog.storage.postgres import PostgresDatabase
 from foldlog.storage.postgres_driver import Server, ServerError
 from foldlog.storage.schema import durable, projection, search
 from foldlog.storage.sql_views import SQL_VIEWS
@@ -114,10 +115,10 @@ class _Asking:
 
     def _wait(self, lost: ServerError) -> None:
         now = time.monotonic()
-        self._wait_until = self._wait_until or min(now + WAIT_S, self.deadline)
+        self._wait_until = self._wait_until or min(now + postgres.WAIT_S, self.deadline)
         if not lost.is_lost or now >= self._wait_until:
             raise self._unanswered(lost) from lost
-        time.sleep(TRY_AGAIN_S)
+        time.sleep(postgres.TRY_AGAIN_S)
 
     def _unanswered(self, error: ServerError) -> FoldlogError:
         return translate(error, f"reading {self.database.name}")
