@@ -12,6 +12,8 @@ import pytest
 
 import foldlog
 from damaged_stores import blot, change, make, pages_of
+from foldlog.outlets import ledger
+from foldlog.storage.driver import Driver
 
 
 @pytest.fixture
@@ -332,6 +334,27 @@ def test_no_false_alarm_while_another_process_writes(made: Path | str, tmp_path:
             process.kill()
             process.communicate(timeout=60)
     assert problems(made) == []
+
+
+def test_sessions_that_begin_while_it_is_read_are_no_damage(
+    path: Path | str, store: foldlog.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.start_session(id="first").close()
+    real, asked = ledger.read_names, []
+
+    def read_names(connection: Driver) -> dict[int, Any]:
+        # One begins before the names are read again, and one after: the walk may see the events of neither, or of one.
+        asked.append(connection)
+        store.start_session(id=f"before-{len(asked)}").close()
+        found = real(connection)
+        store.start_session(id=f"behind-{len(asked)}").close()
+        return found
+
+    monkeypatch.setattr(ledger, "read_names", read_names)
+    with foldlog.open(path, read_only=True) as reading:
+        report = reading.verify()
+    assert report.ok, str(report)
+    assert len(asked) > 1
 
 
 # Exported files.

@@ -216,8 +216,9 @@ def read_journal(
             found.lost.append(page)
             found.last_position = max(found.last_position, page.last or page.first)
             continue
-        if any(row[1] not in found.ledgers and row[1] not in found.names for row in page):
-            found.names |= read_names(connection)  # sessions that began meanwhile
+        began = {row[1] for row in page} - found.ledgers.keys() - found.names.keys()
+        if began:  # meanwhile; those that began later still may have their events behind what is walked over
+            found.names |= {key: name for key, name in read_names(connection).items() if key in began}
         for values in page:
             row = Row(*values)
             ledger = found.ledgers.get(row.session_key)
