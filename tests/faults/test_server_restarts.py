@@ -216,3 +216,23 @@ def test_a_checkpoint_does_not_hide_a_loss(crashing: PostgresServer, crashing_ur
         finally:
             crashing.execute("ALTER SYSTEM RESET wal_writer_delay", "SELECT pg_reload_conf()")
     assert_whole(crashing_url)
+
+
+def test_a_checkpoint_is_on_the_disk_when_it_returns(crashing: PostgresServer, crashing_url: str) -> None:
+    with foldlog.open(crashing_url, config=NORMAL) as store:
+        crashing.execute("ALTER SYSTEM SET wal_writer_delay = '10s'", "SELECT pg_reload_conf()")
+        try:
+            session = store.start_session(id="demo")
+            session.add_call("leaf", note="kept")
+            with foldlog.open(crashing_url, config=FULL) as other, other.start_session(id="sync") as synced:
+                synced.add_event("sync")  # what was committed before it is on the disk with it
+            session.checkpoint()
+            crashing.restart(signal.SIGQUIT)
+            # Its events are there, so it goes on, and writes only what changed since.
+            session.add_call("leaf", note="later")
+            session.close()
+        finally:
+            crashing.execute("ALTER SYSTEM RESET wal_writer_delay", "SELECT pg_reload_conf()")
+    assert_whole(crashing_url)
+    with foldlog.open(crashing_url, read_only=True) as store:
+        assert store.verify().ok

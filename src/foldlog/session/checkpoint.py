@@ -29,7 +29,7 @@ from foldlog.session.replaying import fold_on
 from foldlog.session.stored_rows import StoredRows, told_of_damage
 from foldlog.storage import journal, resumed, tables
 from foldlog.storage.database import Database
-from foldlog.storage.driver import Driver
+from foldlog.storage.driver import Driver, sql_of
 from foldlog.storage.faults import translated
 from foldlog.storage.journal import Head, Stream
 
@@ -69,7 +69,7 @@ def _save(
     if database.resumed_count:
         resumed.check_stands(connection, database, stream, last_event_id())
     try:
-        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(sql_of(connection).BEGIN_CHECKPOINT)
         # The tables of a handle that was pushed aside would go back behind the new writer's.
         journal.check_last(connection, stream, last_event_id())
         write(connection, stream.session_id, prepared)

@@ -49,6 +49,10 @@ class Sql(Protocol):
         """The statement that begins an append of several statements."""
 
     @property
+    def BEGIN_CHECKPOINT(self) -> str:  # noqa: N802
+        """What begins a checkpoint's transaction: once it is over, its writer takes the tables for written."""
+
+    @property
     def DATA_BYTES(self) -> str:  # noqa: N802
         """An expression: an event's data as bytes."""
 

@@ -26,6 +26,10 @@ NAME: Final = "postgresql"
 NEW_STREAM_KEY: Final = "nextval(pg_get_serial_sequence('streams', 'session_key'))"
 # The lock that every append takes, before anything is looked at: who deletes sessions keeps appends out by it.
 BEGIN_APPEND: Final = "BEGIN; LOCK TABLE events IN ROW EXCLUSIVE MODE"
+# At durability "normal" too: a writer outlives a server that crashes, and writes no row again that it has written.
+BEGIN_CHECKPOINT: Final = (
+    "BEGIN; SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+)
 DATA_BYTES: Final = "convert_to(data, 'UTF8')"
 IS_WHOLE_CHAIN: Final = "length(chain) = 32"
 

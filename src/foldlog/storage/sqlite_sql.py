@@ -21,6 +21,7 @@ NEW_STREAM_KEY: Final = (
     "1 + max(coalesce((SELECT max(session_key) FROM streams), 0), -coalesce((SELECT min(session_key) FROM streams), 0))"
 )
 BEGIN_APPEND: Final = "BEGIN IMMEDIATE"
+BEGIN_CHECKPOINT: Final = "BEGIN IMMEDIATE"
 # An event's data as bytes: damaged text may not decode, and tells all the same.
 DATA_BYTES: Final = "CAST(data AS BLOB)"
 IS_WHOLE_CHAIN: Final = "typeof(chain) = 'blob' AND length(chain) = 32"
