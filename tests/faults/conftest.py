@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from server_proxy import Proxy, proxied
 from sizes import Size
 
 import postgres_server
@@ -60,6 +61,13 @@ def new_url(server: PostgresServer) -> Callable[[], str]:
 def url(new_url: Callable[[], str]) -> str:
     """The URL of a store to be, on the server that all tests share."""
     return new_url()
+
+
+@pytest.fixture
+def proxy(server: PostgresServer) -> Iterator[Proxy]:
+    """A way to that server that can be cut."""
+    with proxied(server) as found:
+        yield found
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from on_server import NORMAL, assert_whole, until
-from server_proxy import ANSWERED, BEFORE, MIDDLE, WHENS, Cut, Proxy, proxied
+from server_proxy import ANSWERED, BEFORE, MIDDLE, WHENS, Cut, Proxy
 from sizes import Size
 
 import foldlog
@@ -17,12 +17,6 @@ import foldlog.aio
 from postgres_server import PostgresServer
 
 BIG = "x" * 9000
-
-
-@pytest.fixture
-def proxy(server: PostgresServer) -> Iterator[Proxy]:
-    with proxied(server) as found:
-        yield found
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from forks import PATIENCE_S
 from on_server import NORMAL
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from server_proxy import BEFORE, WHENS, Cut, Proxy, proxied
+from server_proxy import BEFORE, WHENS, Cut, Proxy
 
 import foldlog
 from foldlog.storage import postgres_connect
@@ -20,12 +20,6 @@ from postgres_server import PostgresServer
 COUNT = 1200
 SQL = "SELECT event_id FROM events WHERE type = :type ORDER BY event_id"
 WANTED = {"type": "step"}
-
-
-@pytest.fixture
-def proxy(server: PostgresServer) -> Iterator[Proxy]:
-    with proxied(server) as found:
-        yield found
 
 
 @pytest.fixture

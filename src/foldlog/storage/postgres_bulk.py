@@ -1,4 +1,4 @@
-"""PostgreSQL: rows in bulk by its COPY, with the keys they have; and keeping all other writers out meanwhile.
+"""PostgreSQL, for copies: rows in bulk by its COPY, with their keys; keeping others out; whether two stores are one.
 
 What is copied, and in which order, is decided in `foldlog.outlets.copying`; the same for SQLite is in
 `foldlog.storage.sqlite_sql`.
